@@ -1,0 +1,102 @@
+"""The nouns that travel between data, teacher, student and losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+StreamName = Literal["forget", "retain"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+    """How a model wants its images (open_clip's preprocess config, resolved)."""
+
+    height: int
+    width: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    resize_mode: Literal["shortest", "longest", "squash"] = "shortest"
+    fill_color: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """n decoded image-text pairs of one set.
+
+    Attributes:
+        images: uint8 [n, 3, H, W], not normalised.
+        tokens: int64 [n, L], the model's own tokenizer.
+        caption_ids: int64 [n]; equal numbers mean equal captions (or equal class for
+            `caption: cls`).
+        image_ids: int64 [n]; first 8 bytes of BLAKE2b of the encoded image bytes.
+        labels: int64 [n]; the `.cls` member, -1 where there is none.
+        positions: int64 [n]; the sample's ordinal in its set (see `data.index.SetIndex`).
+    """
+
+    images: Tensor
+    tokens: Tensor
+    caption_ids: Tensor
+    image_ids: Tensor
+    labels: Tensor
+    positions: Tensor
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.images)
+
+
+def concat_samples(parts: list[Samples]) -> Samples:
+    """Joins parts in order; raises ValueError on an empty list."""
+    if not parts:
+        raise ValueError("concat_samples needs at least one part")
+    if len(parts) == 1:
+        return parts[0]
+    names = ("images", "tokens", "caption_ids", "image_ids", "labels", "positions")
+    return Samples(**{name: torch.cat([getattr(p, name) for p in parts]) for name in names})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quarantined:
+    """One unusable sample and why; one line of `quarantine.jsonl`."""
+
+    stream: StreamName
+    shard: str
+    index: int
+    key: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairBatch:
+    """One rank's share of one step's global batch.
+
+    `forget` is None when there is no forget stream (pretraining).
+    """
+
+    step: int
+    retain: Samples
+    forget: Samples | None = None
+    quarantined: tuple[Quarantined, ...] = ()
+    read_bytes: dict[StreamName, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embeddings:
+    """L2-normalised float32 embeddings of n pairs: image [n, D], text [n, D]."""
+
+    image: Tensor
+    text: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherAnswer:
+    """The teacher's embeddings of one rank's batch; None where the objective needs none."""
+
+    retain: Embeddings | None
+    forget: Embeddings | None

@@ -1,0 +1,1 @@
+"""Typed configuration: sections, loading, explaining."""

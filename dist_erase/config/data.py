@@ -1,0 +1,127 @@
+"""The `data` section: which shards hold which set, and how they are streamed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from dist_erase.config.section import Section
+
+
+class SourceConfig(Section):
+    """One set of image-text pairs in webdataset shards."""
+
+    shards: str | list[str] = Field(
+        description="Brace or glob pattern of local tar files, or a list of such patterns."
+    )
+    caption: str = Field(
+        "txt",
+        description="Where a sample's caption stands: `txt` (the .txt member), `json:KEY` "
+        "(a field of the .json member), `cls` (a class number, put into `templates`).",
+    )
+    templates: list[str] = Field(
+        default_factory=lambda: ["a photo of a {}."],
+        description="With `caption: cls`, prompts with {} for the class name; one is drawn by "
+        "seed for each sample and pass. No effect otherwise.",
+    )
+    weights: None = Field(
+        None, description="Not available yet: weights of several patterns. Leave it null."
+    )
+    max_samples: int | None = Field(
+        None, ge=1, description="Use only this many samples, drawn by seed; null = all."
+    )
+
+    @field_validator("caption")
+    @classmethod
+    def caption_names_a_member(cls, value: str) -> str:
+        """Accepts txt, cls and json:KEY."""
+        if value in ("txt", "cls") or (value.startswith("json:") and len(value) > 5):
+            return value
+        raise ValueError(f"caption is {value!r}; write txt, cls or json:KEY")
+
+    @field_validator("templates")
+    @classmethod
+    def templates_have_a_slot(cls, value: list[str]) -> list[str]:
+        """Each template has exactly one {}."""
+        for template in value:
+            if template.count("{}") != 1:
+                raise ValueError(f"template {template!r} must contain {{}} exactly once")
+        if not value:
+            raise ValueError("give at least one template")
+        return value
+
+
+class EvalSetsConfig(Section):
+    """Held-out sets that the model is measured on before and after."""
+
+    forget: SourceConfig
+    retain: SourceConfig
+    holdout_association: SourceConfig | None = Field(
+        None, description="Same identity, other facts: shows over-generalised forgetting."
+    )
+    holdout_identity: SourceConfig | None = Field(
+        None, description="Same kind, other members: shows over-generalised forgetting."
+    )
+    untouched: dict[str, SourceConfig] = Field(
+        default_factory=dict, description="Further data sets by name, each with its own gallery."
+    )
+
+
+class StreamingConfig(Section):
+    """What training and pretraining share of the data section."""
+
+    classes: str | None = Field(
+        None,
+        description="JSON file with the class names in the order of the .cls numbers; needed by "
+        "`caption: cls` and by zero-shot evaluation.",
+    )
+    block: int = Field(64, ge=1, description="Samples per block, the unit of shuffling and I/O.")
+    shuffle_window: int = Field(
+        4096, ge=1, description="Samples among which the shuffled blocks are mixed; 1 = blocks only."
+    )
+    streams: Literal["auto"] | int = Field(
+        "auto",
+        description="Virtual streams of each set; they fix the world sizes that a run can have. "
+        "auto = the largest divisor of the set's global batch up to 256.",
+    )
+    workers: int = Field(
+        2, ge=0, description="Decoding processes per rank; 0 = decode in the rank's own process."
+    )
+    cache_bytes: int = Field(
+        256 * 2**20, ge=0, description="Bytes of shard blocks each data worker keeps in memory."
+    )
+    max_corrupt_fraction: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="Share of a set's samples that may be unreadable; they are replaced, counted "
+        "and listed in quarantine.jsonl. 0 = the first one stops the run.",
+    )
+
+
+class DataConfig(StreamingConfig):
+    """Forget and retain pairs, held-out sets, and how they are streamed."""
+
+    forget: SourceConfig
+    retain: SourceConfig
+    eval: EvalSetsConfig
+    epoch_of: Literal["forget", "retain"] = Field(
+        "retain", description="The set whose passes are counted as epochs."
+    )
+    overlap_scan_max: str = Field(
+        "50GB",
+        pattern=r"^\d+(\.\d+)?(B|KB|MB|GB|TB)$",
+        description="Below this size of the retain shards, shared images are searched for before "
+        "the start; above it, while training.",
+    )
+    allow_overlap: bool = Field(
+        False, description="Train although forget and retain sets share images."
+    )
+
+
+class PretrainDataConfig(StreamingConfig):
+    """One set to train on, one to measure on."""
+
+    train: SourceConfig
+    eval: SourceConfig

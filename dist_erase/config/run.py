@@ -1,0 +1,148 @@
+"""The roots: what `run` and `pretrain` read, with the rules that span sections."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from dist_erase.config.data import DataConfig, PretrainDataConfig
+from dist_erase.config.model import ModelConfig, ScratchModelConfig
+from dist_erase.config.objective import ObjectiveConfig
+from dist_erase.config.section import Section
+from dist_erase.config.train import PretrainTrainConfig, TrainConfig
+
+
+class NamedRunConfig(Section):
+    """The run folder is DIR/NAME."""
+
+    name: str = Field("my-run", description="Becomes a metric label: no personal names.")
+    dir: str = "runs"
+
+    @field_validator("name")
+    @classmethod
+    def name_is_a_folder_name(cls, value: str) -> str:
+        """Letters, digits, dot, dash, underscore."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+            raise ValueError(
+                f"name {value!r} must start with a letter or digit and hold only those and . _ -"
+            )
+        return value
+
+
+class CacheConfig(Section):
+    """Teacher cache; not available yet."""
+
+    mode: Literal["off"] = "off"
+
+
+class TeacherConfig(Section):
+    """The frozen original model that the consistency term asks."""
+
+    kind: Literal["pool", "local"] = Field(
+        "pool", description="pool: its own Ray actors; local: a copy in every training process."
+    )
+    replicas: int = Field(2, ge=1, description="Actors of the pool.")
+    dtype: Literal["bf16", "fp32"] = "bf16"
+    prefetch: int = Field(2, ge=1, description="Batches asked for ahead of the step.")
+    micro_batch: int = Field(64, ge=1, description="Pairs per teacher forward.")
+    timeout_seconds: float = Field(300.0, gt=0, description="An answer later than this is asked "
+                                   "for again at another replica.")
+    cache: CacheConfig = Field(default_factory=CacheConfig)
+
+
+class StopConfig(Section):
+    """Goals (stop early when met) and the budget of damage; checked at live evaluations."""
+
+    forget_top1_below: float | None = Field(None, ge=0, le=1)
+    forget_recall_below: float | None = Field(None, ge=0, le=1)
+    retain_drop_above: float | None = Field(None, ge=0, le=1)
+
+
+class EvaluateConfig(Section):
+    """Measuring."""
+
+    every_steps: int | None = Field(
+        None, ge=1, description="Live evaluation while training; null = only before and after."
+    )
+    templates: list[str] = Field(
+        default_factory=lambda: ["a photo of a {}."],
+        description="Zero-shot prompts; their embeddings are averaged for each class.",
+    )
+    batch: int = Field(128, ge=1, description="Pairs per forward.")
+
+
+class RayConfig(Section):
+    """Where and how the job runs on Ray."""
+
+    address: str = Field("auto", description="auto | local (embedded) | HOST:PORT")
+    workers: int = Field(2, ge=1, description="Student ranks (the world size).")
+    resources_per_worker: dict[str, float] = Field(default_factory=lambda: {"CPU": 1.0})
+    teacher_resources: dict[str, float] = Field(default_factory=lambda: {"CPU": 1.0})
+    max_failures: int = Field(3, ge=0, description="Restarts after a worker's death.")
+
+
+class ObserveConfig(Section):
+    """Metrics endpoint and console."""
+
+    bind: str = "127.0.0.1"
+    port: int = Field(0, ge=0, le=65535, description="0 = a free port, printed at the start.")
+    grace_seconds: float = Field(
+        15.0, ge=0, description="How long the endpoint may stay up for a last scrape at the end."
+    )
+    console: Literal["auto", "rich", "plain"] = "auto"
+
+
+class RunConfig(Section):
+    """Everything that `dist-erase run` needs."""
+
+    seed: int = Field(0, ge=0)
+    run: NamedRunConfig = Field(default_factory=NamedRunConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    data: DataConfig
+    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    teacher: TeacherConfig = Field(default_factory=TeacherConfig)
+    stop: StopConfig = Field(default_factory=StopConfig)
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+    ray: RayConfig = Field(default_factory=RayConfig)
+    observe: ObserveConfig = Field(default_factory=ObserveConfig)
+    deepspeed: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Raw DeepSpeed JSON, merged into ours; conflicts are refused by name.",
+    )
+
+    @model_validator(mode="after")
+    def goals_need_live_evaluation(self) -> RunConfig:
+        """A goal that is never looked at would never stop the run."""
+        given = [k for k, v in self.stop.model_dump().items() if v is not None]
+        if given and self.evaluate.every_steps is None:
+            raise ValueError(
+                f"stop.{given[0]} is set but evaluate.every_steps is null; set it to a number of "
+                "steps, or remove the goal"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def class_captions_need_names(self) -> RunConfig:
+        """`caption: cls` needs data.classes."""
+        for where in ("forget", "retain"):
+            if getattr(self.data, where).caption == "cls" and self.data.classes is None:
+                raise ValueError(
+                    f"data.{where}.caption is cls but data.classes is null; name the JSON file "
+                    "with the class names"
+                )
+        return self
+
+
+class PretrainConfig(Section):
+    """Everything that `dist-erase pretrain` needs."""
+
+    seed: int = Field(0, ge=0)
+    run: NamedRunConfig = Field(default_factory=lambda: NamedRunConfig(name="original"))
+    model: ScratchModelConfig
+    data: PretrainDataConfig
+    train: PretrainTrainConfig = Field(default_factory=PretrainTrainConfig)
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+    observe: ObserveConfig = Field(default_factory=ObserveConfig)

@@ -1,0 +1,1 @@
+"""Ranks: context and gradient-carrying gather."""

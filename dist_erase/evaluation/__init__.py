@@ -1,0 +1,1 @@
+"""What was and was not forgotten: embeddings, tasks, report."""

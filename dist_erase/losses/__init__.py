@@ -1,0 +1,1 @@
+"""The CLIPErase objective as pure functions of tensors (imports torch only)."""

@@ -1,0 +1,1 @@
+"""Ways to start the same loop: Ray and the deepspeed launcher."""

@@ -1,0 +1,1 @@
+"""The frozen original model: in process or as a pool of Ray actors."""

@@ -1,0 +1,1 @@
+"""The DeepSpeed train loop, step by step; knows nothing of Ray."""
