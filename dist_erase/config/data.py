@@ -78,7 +78,9 @@ class StreamingConfig(Section):
     )
     block: int = Field(64, ge=1, description="Samples per block, the unit of shuffling and I/O.")
     shuffle_window: int = Field(
-        4096, ge=1, description="Samples among which the shuffled blocks are mixed; 1 = blocks only."
+        4096,
+        ge=1,
+        description="Samples that the shuffled blocks are mixed among; 1 = blocks only.",
     )
     streams: Literal["auto"] | int = Field(
         "auto",

@@ -47,8 +47,9 @@ class TeacherConfig(Section):
     dtype: Literal["bf16", "fp32"] = "bf16"
     prefetch: int = Field(2, ge=1, description="Batches asked for ahead of the step.")
     micro_batch: int = Field(64, ge=1, description="Pairs per teacher forward.")
-    timeout_seconds: float = Field(300.0, gt=0, description="An answer later than this is asked "
-                                   "for again at another replica.")
+    timeout_seconds: float = Field(
+        300.0, gt=0, description="An answer later than this is asked for again at another replica."
+    )
     cache: CacheConfig = Field(default_factory=CacheConfig)
 
 

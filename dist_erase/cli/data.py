@@ -1,0 +1,185 @@
+"""`dist-erase data`: building data sets in webdataset shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from dist_erase.data.build.writer import BuildSummary, Progress
+
+app = typer.Typer(help="Build data sets in webdataset shards.", no_args_is_help=True)
+build = typer.Typer(
+    help="Write forget and retain shards, for training and for evaluation.", no_args_is_help=True
+)
+app.add_typer(build, name="build")
+
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the new data set.")]
+Seed = Annotated[int, typer.Option(min=0, help="Decides everything that is drawn.")]
+ShardSize = Annotated[int, typer.Option(min=1, help="Most samples in a shard.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a data set built with other options.")
+]
+Forget = Annotated[
+    list[str], typer.Option(help="Class to forget; repeat it or separate names by commas.")
+]
+
+
+@build.command()
+def digits(
+    out: Out,
+    forget: Forget = ["seven"],  # noqa: B006  (typer copies it)
+    size: Annotated[int, typer.Option(min=8, help="Pixels of a side.")] = 32,
+    seed: Seed = 0,
+    shard_size: ShardSize = 512,
+    overwrite: Overwrite = False,
+) -> None:
+    """Build scikit-learn's handwritten digits; 30 % of each are held out.
+
+    Example: dist-erase data build digits data/digits --forget seven
+    """
+    from dist_erase.data.build.digits import build_digits
+
+    with _progress() as progress:
+        summary = build_digits(
+            out,
+            forget=_names(forget),
+            size=size,
+            seed=seed,
+            shard_size=shard_size,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    _show(summary)
+
+
+@build.command()
+def cifar100(
+    out: Out,
+    source: Annotated[
+        Path,
+        typer.Option(
+            help="Folder with train-*.parquet and test-*.parquet of the data set uoft-cs/cifar100 "
+            "on Hugging Face, or with torchvision's cifar-100-python.",
+            show_default=False,
+        ),
+    ],
+    forget: Forget = ["apple"],  # noqa: B006  (typer copies it)
+    forget_count: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Forget this many classes: those named, then others drawn by seed.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Seed = 0,
+    shard_size: ShardSize = 2048,
+    overwrite: Overwrite = False,
+) -> None:
+    """Build CIFAR-100 from files on this machine.
+
+    Example: dist-erase data build cifar100 data/cifar100 --source downloads/cifar100
+    """
+    from dist_erase.data.build.cifar100 import build_cifar100
+
+    with _progress() as progress:
+        summary = build_cifar100(
+            out,
+            source=source,
+            forget=_names(forget),
+            forget_count=forget_count,
+            seed=seed,
+            shard_size=shard_size,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    _show(summary)
+
+
+@build.command()
+def folder(
+    out: Out,
+    table: Annotated[
+        Path,
+        typer.Option(
+            help="CSV or JSONL: image, caption; optional: split (train, eval), "
+            "set (forget, retain), label.",
+            show_default=False,
+        ),
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder where image paths start; the table's if not given."),
+    ] = None,
+    forget_regex: Annotated[
+        str | None,
+        typer.Option(
+            help="Forget each image that has a matching caption, instead of the column set.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Seed = 0,
+    shard_size: ShardSize = 2048,
+    overwrite: Overwrite = False,
+) -> None:
+    """Build a data set from image files with captions in a table.
+
+    Example: dist-erase data build folder data/mine --table photos/captions.csv --forget-regex cat
+    """
+    from dist_erase.data.build.folder import build_folder
+
+    with _progress() as progress:
+        summary = build_folder(
+            out,
+            table=table,
+            images=images,
+            forget_regex=forget_regex,
+            seed=seed,
+            shard_size=shard_size,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    _show(summary)
+
+
+def _names(values: list[str]) -> list[str]:
+    return [name.strip() for value in values for name in value.split(",") if name.strip()]
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A bar on stderr; nothing there when stderr is no terminal."""
+    console = Console(stderr=True)
+    with ProgressBar(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("writing shards", total=None)
+        yield lambda done, planned: bar.update(task, completed=done, total=planned)
+
+
+def _show(summary: BuildSummary) -> None:
+    """The sets, and the patterns that a configuration names them by."""
+    table = Table(title=f"{summary.out}" + (" (up to date)" if summary.up_to_date else ""))
+    for heading in ("set", "pairs", "shards"):
+        table.add_column(heading, justify="left" if heading == "set" else "right")
+    table.add_column("pattern for data.*.shards", overflow="fold")
+    for name, samples in summary.samples.items():
+        shards = sum(shard.startswith(f"{name}-") for shard in summary.shards)
+        table.add_row(name, f"{samples:,}", str(shards), f"{summary.out}/{name}-*.tar")
+    console = Console()
+    console.print(table)
+    if summary.dropped_from_retain:
+        console.print(
+            f"{summary.dropped_from_retain} retain pairs were left out: their image is in a "
+            "forget set too."
+        )
+    if summary.train_images_in_eval:
+        console.print(
+            f"{summary.train_images_in_eval} eval pairs have an image that is in train too."
+        )

@@ -1,0 +1,43 @@
+"""`dist-erase run`: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dist_erase.config.load import load_config
+from dist_erase.config.run import RunConfig
+
+
+def run(
+    path: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Values that replace the file's."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in the run folder.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in the run folder.")
+    ] = False,
+) -> None:
+    """Erase associations from a CLIP model on Ray; evaluate, export, report.
+
+    Example: dist-erase run configs/quickstart.yaml train.zero_stage=3 run.name=z3
+    """
+    config = load_config(path, overrides or [], RunConfig).config
+    if dry_run:
+        from dist_erase.orchestration.dry_run import describe
+
+        typer.echo(describe(config))
+        return
+    from dist_erase.orchestration.evidence import show
+    from dist_erase.orchestration.ray_job import run_on_ray
+
+    report, folder = run_on_ray(config, resume=resume, overwrite=overwrite)
+    show(report, folder, Console())

@@ -1,0 +1,209 @@
+"""The endless stream of one rank's pair batches, decoded by a pool of processes.
+
+Each data worker serves an equal share of the rank's virtual streams, of both sets; the parts are
+joined in stream order, so the batches do not depend on the number of workers.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from dist_erase.batch import ImageSpec, PairBatch, StreamName, concat_samples
+from dist_erase.config.train import AugmentConfig
+from dist_erase.data.order import share
+from dist_erase.data.quarantine import Quarantine
+from dist_erase.data.sample import Tokenizer
+from dist_erase.data.stream import PairSettings, PartMaker, StreamPlan
+from dist_erase.errors import UserError
+
+__all__ = ["PairStream", "StreamPlan"]
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """An error on its way to the consumer: DataLoader would wrap a raised one."""
+
+    error: UserError | OSError
+
+
+class PairStream(Iterator[PairBatch]):
+    """Batches of steps start_step, start_step + 1, … of one rank; ends never.
+
+    Args:
+        retain, forget: the sets; without a forget stream, None.
+        image: the size that images are brought to.
+        tokenizer: list of n texts → int64 [n, L]; picklable unless `workers` is 0.
+        rank, world: this rank and the number of ranks, which must divide the streams of both sets.
+        workers: decoding processes, lowered to a number that divides the rank's streams; 0 =
+            decode in this process.
+        start_step: the first step.
+        seed: of templates and augmentation (the order has its own).
+        augment: random changes of the images; None = none.
+        cache_bytes: bytes of shard blocks that each worker keeps.
+
+    Attributes:
+        workers: the number of processes in use.
+    """
+
+    def __init__(
+        self,
+        *,
+        retain: StreamPlan,
+        forget: StreamPlan | None = None,
+        image: ImageSpec,
+        tokenizer: Tokenizer,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 0,
+        start_step: int = 0,
+        seed: int,
+        augment: AugmentConfig | None = None,
+        cache_bytes: int = 256 * 2**20,
+    ) -> None:
+        plans = [plan for plan in (retain, forget) if plan is not None]
+        self.workers = _fitting_workers(
+            workers, [len(share(p.order.streams, rank, world)) for p in plans]
+        )
+        self._quarantine = Quarantine(
+            {plan.name: len(plan.index) for plan in plans},
+            {plan.name: plan.max_corrupt_fraction for plan in plans},
+        )
+        settings = PairSettings(
+            retain=retain,
+            forget=forget,
+            image=image,
+            tokenizer=tokenizer,
+            seed=seed,
+            augment=augment,
+            cache_bytes=cache_bytes,
+        )
+        parts = _Parts(settings, rank, world, start_step)
+        self._parts = _start_workers(parts, self.workers) if self.workers else iter(parts)
+
+    def __next__(self) -> PairBatch:
+        """The next step's batch.
+
+        Raises:
+            OSError: a read failed (never taken for a bad sample).
+            UserError: too many unusable samples, or a shard that changed.
+        """
+        batch = _join([self._part() for _ in range(max(1, self.workers))])
+        self._quarantine.add(batch.quarantined)
+        return batch
+
+    def close(self) -> None:
+        """Ends the data workers; the stream gives nothing more."""
+        # Dropping DataLoader's iterator is its documented way of ending persistent workers.
+        self._parts = iter(())
+
+    def _part(self) -> PairBatch:
+        part = next(self._parts)
+        if isinstance(part, _Failure):
+            self.close()
+            raise part.error
+        return part
+
+
+class _Parts(IterableDataset[PairBatch | _Failure]):
+    """The parts that one data worker makes (all of the rank's in the rank's own process)."""
+
+    def __init__(self, settings: PairSettings, rank: int, world: int, start_step: int) -> None:
+        self._settings = settings
+        self._rank = rank
+        self._world = world
+        self._start_step = start_step
+
+    def __iter__(self) -> Iterator[PairBatch | _Failure]:
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        part, parts = self._rank * workers + worker, self._world * workers
+        step = self._start_step
+        try:
+            maker = PartMaker(self._settings, part=part, parts=parts)
+            while True:
+                yield maker.make(step)
+                step += 1
+        except (UserError, OSError) as error:
+            yield _Failure(error)
+
+
+def _fitting_workers(asked: int, streams: list[int]) -> int:
+    common = math.gcd(*streams)
+    return max((n for n in range(1, asked + 1) if common % n == 0), default=0)
+
+
+def _join(parts: list[PairBatch]) -> PairBatch:
+    first = parts[0]
+    if any(part.step != first.step for part in parts):
+        raise AssertionError(f"parts of different steps: {[part.step for part in parts]}")
+    if len(parts) == 1:
+        return first
+    read_bytes: dict[StreamName, int] = {
+        name: sum(part.read_bytes[name] for part in parts) for name in first.read_bytes
+    }
+    forget = [part.forget for part in parts if part.forget is not None]
+    return replace(
+        first,
+        retain=concat_samples([part.retain for part in parts]),
+        forget=concat_samples(forget) if forget else None,
+        quarantined=tuple(entry for part in parts for entry in part.quarantined),
+        read_bytes=read_bytes,
+    )
+
+
+def _start_workers(parts: _Parts, workers: int) -> Iterator[PairBatch | _Failure]:
+    """Starts the pool; DataLoader asks the workers in turn, so parts come in stream order."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dist_erase.data.stream"])
+    loader = DataLoader(
+        parts,
+        batch_size=None,
+        num_workers=workers,
+        persistent_workers=True,
+        multiprocessing_context=context,
+        worker_init_fn=_begin_worker,
+        # Its own: drawing the workers' seed must not move the rank's random state.
+        generator=torch.Generator(),
+    )
+    with _main_hidden():
+        return iter(loader)
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Keeps new processes from running __main__ again: under Ray it is Ray's worker script."""
+    main = sys.modules["__main__"]
+    saved = {name: getattr(main, name, None) for name in ("__file__", "__spec__")}
+    try:
+        for name in saved:
+            setattr(main, name, None)
+        yield
+    finally:
+        for name, value in saved.items():
+            setattr(main, name, value)
+
+
+def _begin_worker(_: int) -> None:
+    """Ctrl-C is the rank's business; a rank killed outright takes its workers along."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # DataLoader watches the parent process id, but under forkserver that is the server, which
+    # lives as long as any worker does.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,172 @@
+"""One part of the global batches: order → read → decode → tensors, for an equal share of streams.
+
+This module is what data workers import: torch, numpy, PIL, webdataset, never ray.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dist_erase.batch import ImageSpec, PairBatch, Quarantined, Samples, StreamName
+from dist_erase.config.train import AugmentConfig
+from dist_erase.data.augment import augment
+from dist_erase.data.captions import CaptionPlan
+from dist_erase.data.draws import CAPTION, CROP_COLUMN, CROP_ROW, FLIP, REPLACEMENT, draw
+from dist_erase.data.index import SetIndex
+from dist_erase.data.order import Order, share
+from dist_erase.data.read import BlockCache, BlockReader
+from dist_erase.data.sample import Pair, Tokenizer, collate, decode_pair
+from dist_erase.errors import BadSampleError, UserError
+
+_MAX_ATTEMPTS = 100
+_VIEW = np.array([[CAPTION], [CROP_ROW], [CROP_COLUMN], [FLIP]])
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamPlan:
+    """One set and how it is streamed.
+
+    Attributes:
+        max_corrupt_fraction: share of the samples that may be unusable (replaced, reported).
+        forbidden_images: image ids that are replaced wherever they turn up (the forget set's,
+            when overlap is looked for while training).
+    """
+
+    name: StreamName
+    index: SetIndex
+    order: Order
+    captions: CaptionPlan
+    max_corrupt_fraction: float = 0.0
+    forbidden_images: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSettings:
+    """What every part of the global batches shares; travels to the data workers.
+
+    `forget` is None when there is no forget stream; `augment` None means no augmentation.
+    """
+
+    retain: StreamPlan
+    forget: StreamPlan | None
+    image: ImageSpec
+    tokenizer: Tokenizer
+    seed: int
+    augment: AugmentConfig | None
+    cache_bytes: int
+
+
+class PartMaker:
+    """Makes part `part` of `parts` of any step's global batch."""
+
+    def __init__(self, settings: PairSettings, *, part: int, parts: int) -> None:
+        cache = BlockCache(settings.cache_bytes)
+        self._retain = _SetPart(settings.retain, settings, cache, part, parts)
+        self._forget = None
+        if settings.forget is not None:
+            self._forget = _SetPart(settings.forget, settings, cache, part, parts)
+
+    def make(self, step: int) -> PairBatch:
+        """The part of a step; the same whatever was made before.
+
+        Raises:
+            OSError: a read failed.
+            UserError: a shard changed, or a set has hardly any usable sample.
+        """
+        retain, bad, read_bytes = self._retain.take(step)
+        if self._forget is None:
+            return PairBatch(
+                step=step, retain=retain, quarantined=bad, read_bytes={"retain": read_bytes}
+            )
+        forget, forget_bad, forget_bytes = self._forget.take(step)
+        return PairBatch(
+            step=step,
+            retain=retain,
+            forget=forget,
+            quarantined=bad + forget_bad,
+            read_bytes={"retain": read_bytes, "forget": forget_bytes},
+        )
+
+
+class _SetPart:
+    """The same for one set."""
+
+    def __init__(
+        self, plan: StreamPlan, settings: PairSettings, cache: BlockCache, part: int, parts: int
+    ) -> None:
+        self._plan = plan
+        self._settings = settings
+        self._streams = share(plan.order.streams, part, parts)
+        self._reader = BlockReader(plan.index, block=plan.order.block, cache=cache)
+
+    def take(self, step: int) -> tuple[Samples, tuple[Quarantined, ...], int]:
+        """Samples, what had to be replaced, bytes read."""
+        before = self._reader.read_bytes
+        bad: list[Quarantined] = []
+        places = self._plan.order.at(step, self._streams)
+        views = self._views(places.passes, places.positions)
+        pairs = [
+            self._pair(int(position), view, int(number), int(slot), bad)
+            for position, view, number, slot in zip(
+                places.positions, views, places.passes, places.slots, strict=True
+            )
+        ]
+        samples = collate(pairs, self._settings.tokenizer)
+        return samples, tuple(bad), self._reader.read_bytes - before
+
+    def _views(self, passes: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """What decides a sample's caption and view in a pass, uint64 [n, 4]."""
+        return draw(self._settings.seed, _VIEW, passes, positions).T
+
+    def _pair(
+        self,
+        position: int,
+        view: NDArray[np.uint64],
+        number: int,
+        slot: int,
+        bad: list[Quarantined],
+    ) -> Pair:
+        """The sample at a place, or the first usable one of its replacements."""
+        seed, size = self._settings.seed, len(self._plan.index)
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
+            try:
+                return self._decode(position, view)
+            except BadSampleError as error:
+                bad.append(self._entry(position, error))
+            position = int(draw(seed, REPLACEMENT, number, slot, attempt)[0] % np.uint64(size))
+            view = self._views(np.array([number]), np.array([position]))[0]
+        raise UserError(
+            bad[-1].shard,
+            f"{_MAX_ATTEMPTS} {self._plan.name} samples in a row are unusable; the last is "
+            f"{bad[-1].key} ({bad[-1].reason}: {bad[-1].detail}).",
+            "Repair the set.",
+        )
+
+    def _decode(self, position: int, view: NDArray[np.uint64]) -> Pair:
+        caption, row, column, flip = map(int, view)
+        pair = decode_pair(
+            self._reader.read(position),
+            position,
+            captions=self._plan.captions,
+            image=self._settings.image,
+            draw=caption,
+            forbidden=self._plan.forbidden_images,
+        )
+        if self._settings.augment is None:
+            return pair
+        image = augment(pair.image, self._settings.augment, row=row, column=column, flip=flip)
+        return Pair(position=position, image=image, image_id=pair.image_id, caption=pair.caption)
+
+    def _entry(self, position: int, error: BadSampleError) -> Quarantined:
+        shard, number, key = self._plan.index.label(position)
+        return Quarantined(
+            stream=self._plan.name,
+            shard=shard,
+            index=number,
+            key=key,
+            reason=error.reason,
+            detail=error.detail,
+        )

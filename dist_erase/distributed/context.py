@@ -1,0 +1,79 @@
+"""Who this process is among the ranks, and the few collectives that decisions need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankContext:
+    """One rank of a run; made once, passed down.
+
+    Attributes:
+        rank: 0 .. world - 1.
+        world: number of ranks; 1 without torch.distributed.
+        device: where this rank's student lives.
+        should_stop: true once this process was asked to stop (signal, preemption). Ranks
+            may disagree for a moment: act on `agree` only.
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+    should_stop: Callable[[], bool] = _never
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this rank writes what is written once."""
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Waits for every rank."""
+        if self.world > 1:
+            dist.barrier()
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over ranks of a small vector, on every rank alike (float64 on the CPU)."""
+        total = values.detach().double().to(self.device if self.device.type == "cuda" else "cpu")
+        if self.world > 1:
+            dist.all_reduce(total)
+        return total.cpu() / self.world
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over ranks."""
+        return self.mean(values) * self.world
+
+    def agree(self, mine: bool) -> bool:
+        """True on every rank as soon as it is true on one."""
+        return bool(self.mean(torch.tensor([float(mine)])).item() > 0)
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """Runs `make` on rank 0 only and gives its (picklable) result to every rank.
+
+        Raises:
+            Exception: what `make` raised, on every rank, so that none waits for the others.
+        """
+        box: list[Any] = [None, None]
+        if self.is_first:
+            try:
+                box = [make(), None]
+            except Exception as error:  # noqa: BLE001  handed on to every rank below
+                box = [None, error]
+        if self.world > 1:
+            dist.broadcast_object_list(box, src=0)
+        if box[1] is not None:
+            raise box[1]
+        result: T = box[0]
+        return result

@@ -1,0 +1,99 @@
+"""The rows of a run's `metrics.jsonl`, and what the last few of them say about time.
+
+The training loop appends one JSON object per step; whoever watches reads them. A row with the
+key `event` tells of something else than a step. Every key may be absent: a run without a teacher
+has no teacher to report about. Numbers may be NaN, as `json` writes it, never null.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+Row = Mapping[str, Any]
+
+
+class StepRow(TypedDict, total=False):
+    """One finished step.
+
+    Attributes:
+        step: its number, from 1; `steps` is the last one planned.
+        attempt: how often the workers have been started.
+        time: unix seconds at its end.
+        loss: term → value over the global batch, unweighted, and `total`.
+        similarity: `forget`, `retain` → mean cosine of matching pairs, global batch.
+        floor: cosine where forget pairs should end.
+        lr: learning rate; `grad_norm`: L2 norm before clipping.
+        seconds: `step` (all of it) and its parts `data_wait`, `teacher_wait`, `forward`,
+            `backward`, `optimizer`, `checkpoint`, of rank 0.
+        samples: pairs in the step, all ranks; `samples_per_second`: the same by time.
+        epoch: passes over the set named by data.epoch_of; `forget_passes`: over the forget set.
+        teacher: `in_flight` and `resubmitted` requests.
+    """
+
+    step: int
+    steps: int
+    attempt: int
+    time: float
+    loss: dict[str, float]
+    similarity: dict[str, float]
+    floor: float | None
+    lr: float
+    grad_norm: float
+    seconds: dict[str, float]
+    samples: int
+    samples_per_second: float
+    epoch: float
+    forget_passes: float
+    teacher: dict[str, int]
+
+
+class EventRow(TypedDict, total=False):
+    """Something that happened: `checkpoint`, `restart`, `evaluation`, … after a step."""
+
+    event: str
+    step: int
+    time: float
+    message: str
+
+
+class Recent:
+    """The last step rows of one attempt, at most `window`."""
+
+    def __init__(self, window: int = 50) -> None:
+        self._rows: deque[Row] = deque(maxlen=window)
+
+    def add(self, row: Row) -> None:
+        """Takes a step row; a step number that goes back starts anew, as a restart does."""
+        if self._rows and row["step"] <= self._rows[-1]["step"]:
+            self._rows.clear()
+        self._rows.append(row)
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """Oldest first."""
+        return list(self._rows)
+
+    def eta_seconds(self) -> float | None:
+        """Time to the last planned step at the pace of these rows; None before two of them."""
+        if len(self._rows) < 2:
+            return None
+        first, last = self._rows[0], self._rows[-1]
+        pace = (last["time"] - first["time"]) / (last["step"] - first["step"])
+        return float(pace * max(0, last["steps"] - last["step"]))
+
+
+def clock(seconds: float | None) -> str:
+    """H:MM:SS or M:SS; "-" for None."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def time_of_day(row: Row) -> str:
+    """HH:MM:SS of the row, in local time."""
+    return time.strftime("%H:%M:%S", time.localtime(row.get("time")))

@@ -1,0 +1,90 @@
+"""The metrics of one process as a file that is replaced every second.
+
+Processes share their values over the run folder instead of a port each: one address can serve
+them all, and the last values of a process that ended stay. A file is Prometheus text that ends
+with a comment `# EOF`, so that half a file is recognised.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from prometheus_client import generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from dist_erase import storage
+from dist_erase.observability.emit import Metrics
+
+_END = "# EOF\n"
+_log = logging.getLogger(__name__)
+
+
+class _Families:
+    """Families as the client's encoder wants them."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        """Those that have a value, without the `_created` series that Prometheus ignores."""
+        for family in self._families:
+            family.samples = [s for s in family.samples if not s.name.endswith("_created")]
+            if family.samples:
+                yield family
+
+
+def to_text(families: Iterable[Metric]) -> str:
+    """Prometheus text of `families`, closed by the end mark."""
+    return generate_latest(_Families(families)).decode() + _END
+
+
+def from_text(text: str) -> list[Metric]:
+    """The families in `text`; raises ValueError when it is not a whole snapshot."""
+    if not text.endswith(_END):
+        raise ValueError("the end mark is missing")
+    return list(text_string_to_metric_families(text))
+
+
+class SnapshotWriter:
+    """Writes `metrics` to FOLDER/ROLE-RANK-PID.prom from a thread, until `close`.
+
+    A folder that cannot be written costs the metrics, never the run: one warning is logged and
+    every later second tries again.
+    """
+
+    def __init__(self, metrics: Metrics, folder: Path, every_seconds: float = 1.0) -> None:
+        self.path = folder / f"{metrics.role}-{metrics.rank}-{os.getpid()}.prom"
+        self._metrics = metrics
+        self._every_seconds = every_seconds
+        self._failed = False
+        self._stop = threading.Event()
+        self._write()
+        self._thread = threading.Thread(target=self._run, name="metrics-snapshot", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops the thread and writes the last values; a second call does nothing."""
+        if not self._stop.is_set():
+            self._stop.set()
+            self._thread.join()
+            self._write()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._every_seconds):
+            self._write()
+
+    def _write(self) -> None:
+        self._metrics.heartbeat_timestamp_seconds.set(time.time())
+        try:
+            storage.write_text(self.path, to_text(self._metrics.registry.collect()))
+            self._failed = False
+        except OSError as error:
+            if not self._failed:
+                _log.warning("metrics cannot be written to %s: %s", self.path, error)
+            self._failed = True

@@ -1,0 +1,160 @@
+"""The end of a run: both models measured, report written, table shown."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+import dist_erase
+from dist_erase.config.explain import config_hash, resolved
+from dist_erase.config.model import ModelConfig
+from dist_erase.config.run import RunConfig
+from dist_erase.evaluation.embed import ModelEmbeddings
+from dist_erase.evaluation.report.build import build_report
+from dist_erase.evaluation.report.html import render_html
+from dist_erase.evaluation.report.table import print_table
+from dist_erase.evaluation.similarity import matched_similarities
+from dist_erase.evaluation.suite import count, measure
+from dist_erase.evaluation.swap import measure_swap
+from dist_erase.models.resolve import LOCAL_DIR
+from dist_erase.observability.emit import Metrics
+from dist_erase.observability.rows import Row
+from dist_erase.orchestration.measuring import embed_held_out
+from dist_erase.storage import write_json, write_text
+from dist_erase.training.data_plan import DataPlan
+
+REPORT_JSON, REPORT_HTML = "report.json", "report.html"
+_PACKAGES = {
+    "torch": "torch",
+    "deepspeed": "deepspeed",
+    "ray": "ray",
+    "open_clip": "open_clip_torch",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One model on the held-out sets."""
+
+    embeddings: ModelEmbeddings
+    fingerprint: str
+
+
+def measure_original(config: RunConfig, data: DataPlan, device: str) -> Measured:
+    """The model before."""
+    return _measure(config, config.model, data, device)
+
+
+def measure_erased(config: RunConfig, data: DataPlan, folder: Path, device: str) -> Measured:
+    """The exported model of a run, loaded as every consumer loads it."""
+    exported = ModelConfig(
+        architecture=config.model.architecture, pretrained=f"{LOCAL_DIR}{folder / 'model'}"
+    )
+    return _measure(config, exported, data, device)
+
+
+def _measure(config: RunConfig, model: ModelConfig, data: DataPlan, device: str) -> Measured:
+    embeddings, fingerprint = embed_held_out(
+        model,
+        data,
+        templates=config.evaluate.templates,
+        batch=config.evaluate.batch,
+        device=device,
+    )
+    return Measured(embeddings=embeddings, fingerprint=fingerprint)
+
+
+def versions() -> dict[str, str]:
+    """This package's and those of what it runs on."""
+    found = {"dist_erase": dist_erase.__version__, "python": platform.python_version()}
+    return found | {name: version(package) for name, package in _PACKAGES.items()}
+
+
+def write_report(
+    config: RunConfig,
+    folder: Path,
+    data: DataPlan,
+    *,
+    before: Measured,
+    after: Measured,
+    outcome: dict[str, Any],
+    metrics: Metrics | None,
+) -> dict[str, Any]:
+    """Writes `report.json` and `report.html`; returns the former."""
+    rows = read_rows(folder)
+    steps = [row for row in rows if "event" not in row]
+    figures_before, figures_after = measure(before.embeddings), measure(after.embeddings)
+    report = build_report(
+        run_name=config.run.name,
+        before=figures_before,
+        after=figures_after,
+        swap=measure_swap(after.embeddings, before.embeddings),
+        training={key: outcome[key] for key in ("steps", "samples_per_second", "seconds")},
+        floor=steps[-1]["floor"] if steps else None,
+        n=count(after.embeddings),
+        seed=config.seed,
+        config_hash=config_hash(config),
+        versions=versions(),
+        teacher_fingerprint=before.fingerprint,
+        overlap=data.overlap,
+        forget_never_read=never_read(folder, data, outcome["steps"]),
+    )
+    write_json(folder / REPORT_JSON, report)
+    html = render_html(
+        report,
+        curves=[dict(row) for row in steps],
+        matched_before=matched_similarities(before.embeddings.sets["forget"]),
+        matched_after=matched_similarities(after.embeddings.sets["forget"]),
+        config_yaml=resolved(config, {}),
+    )
+    write_text(folder / REPORT_HTML, html)
+    if metrics is not None:
+        metrics.evaluation("before", figures_before)
+        metrics.evaluation("after", report["after"])
+    return report
+
+
+def show(report: dict[str, Any], folder: Path, console: Console) -> None:
+    """The table and where everything is."""
+    print_table(report, console)
+    console.print(f"report   {folder / REPORT_HTML}", soft_wrap=True)
+    console.print(f"model    {folder / 'model'}  (open_clip: local-dir:PATH)", soft_wrap=True)
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """The rows of metrics.jsonl; of a step done twice (after a restart) the last."""
+    rows: dict[Any, Row] = {}
+    path = folder / "metrics.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # half a line of a killed process
+        rows[len(rows) if "event" in row else f"step {row['step']}"] = row
+    return sorted(rows.values(), key=lambda row: row["step"])
+
+
+def never_read(folder: Path, data: DataPlan, steps: int) -> list[str]:
+    """Names (SHARD/KEY) of forget pairs that no step trained on."""
+    if data.forget is None:
+        return []
+    seen = np.zeros(len(data.forget.index), dtype=bool)
+    for step in range(steps):
+        if seen.all():
+            break
+        seen[data.forget.order.at(step).positions] = True
+    names = [data.forget.index.label(int(position)) for position in np.flatnonzero(~seen)]
+    missing = {f"{shard}/{key}" for shard, _, key in names}
+    path = folder / "quarantine.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        entry = json.loads(line)
+        if entry["stream"] == "forget":
+            missing.add(f"{entry['shard']}/{entry['key']}")
+    return sorted(missing)

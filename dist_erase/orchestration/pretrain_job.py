@@ -1,0 +1,91 @@
+"""`dist-erase pretrain`: a small CLIP from scratch, in one process, on the same loop."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dist_erase.config.model import ModelConfig
+from dist_erase.config.run import PretrainConfig
+from dist_erase.evaluation.suite import measure
+from dist_erase.models.resolve import LOCAL_DIR
+from dist_erase.observability.emit import Metrics
+from dist_erase.observability.snapshot import SnapshotWriter
+from dist_erase.orchestration.measuring import embed_held_out
+from dist_erase.orchestration.paths import absolute
+from dist_erase.orchestration.run_folder import claim, index_cache, state_of
+from dist_erase.orchestration.single import single_rank
+from dist_erase.orchestration.watching import metrics_folder, watched
+from dist_erase.storage import write_json
+from dist_erase.training.assemble import train
+from dist_erase.training.data_plan import DataPlan, plan_pretrain
+from dist_erase.training.recipe import recipe_for_pretrain
+
+_RESULT = "pretrain.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """Where the model is, and what it reaches on the held-out set."""
+
+    model: Path
+    figures: dict[str, Any]
+    trained_now: bool
+
+
+def pretrain(config: PretrainConfig, *, overwrite: bool) -> Pretrained:
+    """Trains, or finds the model trained before under the same configuration.
+
+    An interrupted pretraining of the same configuration continues.
+
+    Raises:
+        UserError: bad input, or the folder holds another run.
+    """
+    config = absolute(config)
+    state = state_of(config)
+    folder = Path(config.run.dir) / config.run.name
+    result = folder / _RESULT
+    if state == "same" and result.exists() and not overwrite:
+        return _read(result, folder)
+    data = plan_pretrain(config, index_cache(config))
+    recipe = recipe_for_pretrain(config, data)
+    folder = claim(config, resume=state == "same" and not overwrite, overwrite=overwrite)
+    with watched(config.observe, folder, run=config.run.name), single_rank() as context:
+        metrics = Metrics(run=config.run.name, role="student", rank=0)
+        snapshots = SnapshotWriter(metrics, metrics_folder(folder))
+        outcome = train(recipe, folder=folder, context=context, teacher=None, metrics=metrics)
+        snapshots.close()
+    figures = _figures(config, data, folder)
+    write_json(
+        result,
+        {
+            "steps": outcome.steps,
+            "seconds": outcome.seconds,
+            "samples_per_second": outcome.samples_per_second,
+            "figures": figures,
+        },
+    )
+    shutil.rmtree(folder / "checkpoints")
+    return Pretrained(model=folder / "model", figures=figures, trained_now=True)
+
+
+def _figures(config: PretrainConfig, data: DataPlan, folder: Path) -> dict[str, Any]:
+    model = ModelConfig(
+        architecture=config.model.architecture, pretrained=f"{LOCAL_DIR}{folder / 'model'}"
+    )
+    embeddings, _ = embed_held_out(
+        model,
+        data,
+        templates=config.evaluate.templates,
+        batch=config.evaluate.batch,
+        device="cpu",
+    )
+    return measure(embeddings)
+
+
+def _read(result: Path, folder: Path) -> Pretrained:
+    figures: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))["figures"]
+    return Pretrained(model=folder / "model", figures=figures, trained_now=False)

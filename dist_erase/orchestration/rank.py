@@ -1,0 +1,82 @@
+"""What every rank of an erasing run does, whoever started it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dist_erase.config.run import RunConfig
+from dist_erase.distributed.context import RankContext
+from dist_erase.errors import InterruptedRunError, UserError
+from dist_erase.observability.emit import Metrics
+from dist_erase.observability.snapshot import SnapshotWriter
+from dist_erase.orchestration.run_folder import FATAL, index_cache
+from dist_erase.orchestration.watching import metrics_folder
+from dist_erase.storage import write_json
+from dist_erase.teacher.client import TeacherClient
+from dist_erase.training.assemble import train
+from dist_erase.training.data_plan import plan_run
+from dist_erase.training.recipe import recipe_for_run
+
+OUTCOME = "outcome.json"
+STOP = "stop"
+
+
+def run_rank(
+    config: RunConfig, folder: Path, context: RankContext, teacher: TeacherClient | None
+) -> None:
+    """Trains this rank's share; rank 0 leaves `outcome.json` in the run folder.
+
+    An error that a person must mend is left in `user_error.json` and then raised: a launcher
+    that restarts ranks would otherwise meet it again and again.
+
+    Raises:
+        UserError: bad input.
+        InterruptedRunError: asked to stop; a checkpoint was written.
+    """
+    metrics = Metrics(run=config.run.name, role="student", rank=context.rank)
+    snapshots = SnapshotWriter(metrics, metrics_folder(folder))
+    try:
+        data = plan_run(config, index_cache(config), look_for_overlap=False)
+        outcome = train(
+            recipe_for_run(config, data),
+            folder=folder,
+            context=context,
+            teacher=teacher,
+            metrics=metrics,
+        )
+    except UserError as error:
+        write_json(folder / FATAL, [error.where, error.problem, error.mend])
+        raise
+    except InterruptedRunError as error:
+        if context.is_first:
+            write_json(folder / OUTCOME, {"interrupted": [error.step, error.why]})
+        raise
+    finally:
+        snapshots.close()
+    if context.is_first:
+        write_json(folder / OUTCOME, asdict(outcome))
+
+
+def user_error(folder: Path) -> UserError | None:
+    """What a rank left that a person must mend."""
+    path = folder / FATAL
+    if not path.exists():
+        return None
+    where, problem, mend = json.loads(path.read_text(encoding="utf-8"))
+    return UserError(where, problem, mend)
+
+
+def read_outcome(folder: Path) -> dict[str, Any]:
+    """What rank 0 left.
+
+    Raises:
+        InterruptedRunError: the ranks were asked to stop.
+    """
+    outcome: dict[str, Any] = json.loads((folder / OUTCOME).read_text(encoding="utf-8"))
+    if "interrupted" in outcome:
+        step, why = outcome["interrupted"]
+        raise InterruptedRunError(step, why)
+    return outcome

@@ -1,0 +1,169 @@
+"""The driver of an erasing run on Ray: pool, trainer, evidence, in that order."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayTaskError
+from ray.train import FailureConfig, ScalingConfig
+from ray.train import RunConfig as RayRunConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from dist_erase.config.explain import config_hash
+from dist_erase.config.run import RunConfig
+from dist_erase.errors import UserError
+from dist_erase.observability.emit import Metrics
+from dist_erase.orchestration.cluster import check_room, cluster
+from dist_erase.orchestration.evidence import (
+    Measured,
+    measure_erased,
+    measure_original,
+    versions,
+    write_report,
+)
+from dist_erase.orchestration.paths import absolute
+from dist_erase.orchestration.rank import OUTCOME, STOP, read_outcome, user_error
+from dist_erase.orchestration.run_folder import claim, index_cache
+from dist_erase.orchestration.watching import metrics_folder, watched
+from dist_erase.orchestration.worker import train_rank
+from dist_erase.teacher.pool import TeacherPool
+from dist_erase.training.data_plan import DataPlan, plan_run
+from dist_erase.training.recipe import recipe_for_run
+
+_CONTROLLER_FAILURES = 2  # Ray's default is to try an infeasible worker group for ever
+
+
+def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dict[str, Any], Path]:
+    """Erases, evaluates, exports, reports.
+
+    Returns:
+        The report and the run folder.
+
+    Raises:
+        UserError: bad input or too small a cluster; nothing was written unless training began.
+        InterruptedRunError: asked to stop; `resume` continues.
+    """
+    config = absolute(config)
+    data = plan_run(config, index_cache(config), look_for_overlap=True)
+    data.check_world(config.ray.workers, where="ray.workers")
+    recipe_for_run(config, data).objective("softmax")
+    with ExitStack() as stack:
+        stack.enter_context(cluster(config.ray))
+        check_room(config)
+        folder = claim(config, resume=resume, overwrite=overwrite)
+        metrics = stack.enter_context(watched(config.observe, folder, run=config.run.name))
+        _state_facts(metrics, config)
+        stack.enter_context(_stop_file_on_sigterm(folder))
+        before = _ask(config, data, None)
+        pool = _start_pool(config, folder, stack)
+        original = _answer(before)
+        _fit(config, folder, pool)
+        outcome = read_outcome(folder)
+        if pool is not None:
+            pool.shutdown()
+        erased = _answer(_ask(config, data, folder))
+        report = write_report(
+            config, folder, data, before=original, after=erased, outcome=outcome, metrics=metrics
+        )
+    return report, folder
+
+
+def _start_pool(config: RunConfig, folder: Path, stack: ExitStack) -> TeacherPool | None:
+    if config.teacher.kind == "local":
+        return None
+    return stack.enter_context(
+        TeacherPool.start(
+            config.model,
+            config.teacher,
+            resources=config.ray.teacher_resources,
+            run=config.run.name,
+            metrics_folder=metrics_folder(folder),
+        )
+    )
+
+
+def _fit(config: RunConfig, folder: Path, pool: TeacherPool | None) -> None:
+    (folder / OUTCOME).unlink(missing_ok=True)
+    resources = dict(config.ray.resources_per_worker)
+    use_gpu = resources.get("GPU", 0) > 0
+    trainer = TorchTrainer(
+        train_rank,
+        train_loop_config={
+            "config": config.model_dump(mode="json"),
+            "folder": str(folder),
+            "teachers": [] if pool is None else list(pool.handles),
+        },
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=config.ray.workers, use_gpu=use_gpu, resources_per_worker=resources
+        ),
+        run_config=RayRunConfig(
+            name=config.run.name,
+            storage_path=str(folder / "ray"),
+            failure_config=FailureConfig(
+                max_failures=config.ray.max_failures,
+                controller_failure_limit=_CONTROLLER_FAILURES,
+            ),
+        ),
+    )
+    try:
+        trainer.fit()
+    finally:
+        error = user_error(folder)
+        if error is not None:
+            raise error from None
+
+
+@ray.remote
+def _measure_remotely(config: RunConfig, data: DataPlan, folder: Path | None) -> Measured:
+    device = "cuda" if ray.get_gpu_ids() else "cpu"
+    if folder is None:
+        return measure_original(config, data, device)
+    return measure_erased(config, data, folder, device)
+
+
+def _ask(config: RunConfig, data: DataPlan, folder: Path | None) -> Any:
+    """Measures on the cluster, with the resources of a teacher replica."""
+    resources = dict(config.ray.teacher_resources)
+    options = _measure_remotely.options(
+        num_cpus=resources.pop("CPU", 0), num_gpus=resources.pop("GPU", 0), resources=resources
+    )
+    return options.remote(config, data, folder)
+
+
+def _answer(reference: Any) -> Measured:
+    try:
+        measured: Measured = ray.get(reference)
+    except RayTaskError as error:
+        if isinstance(error.cause, UserError):
+            raise error.cause from None
+        raise
+    return measured
+
+
+def _state_facts(metrics: Metrics, config: RunConfig) -> None:
+    found = versions()
+    metrics.run_info.set(
+        version=found.pop("dist_erase"),
+        config_hash=config_hash(config),
+        world_size=str(config.ray.workers),
+        **found,
+    )
+
+
+@contextmanager
+def _stop_file_on_sigterm(folder: Path) -> Iterator[None]:
+    """SIGTERM leaves a file that every rank looks for after each step."""
+    stop = folder / STOP
+    stop.unlink(missing_ok=True)
+    previous = signal.signal(signal.SIGTERM, lambda *_: stop.touch())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        stop.unlink(missing_ok=True)

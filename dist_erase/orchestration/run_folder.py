@@ -1,0 +1,128 @@
+"""The folder of one run: claimed once, resumed only by the same run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+from dist_erase.config.explain import config_hash
+from dist_erase.config.run import PretrainConfig, RunConfig
+from dist_erase.errors import UserError
+from dist_erase.storage import write_json
+
+_CONFIG = "config.json"
+FATAL = "user_error.json"
+# What may differ between the parts of one run: where and how it runs, never what it learns.
+_MAY_CHANGE = (
+    "run.dir",
+    "ray.",
+    "observe.",
+    "stop.",
+    "evaluate.",
+    "deepspeed.",
+    "data.workers",
+    "data.cache_bytes",
+    "data.overlap_scan_max",
+    "data.max_corrupt_fraction",
+    "teacher.kind",
+    "teacher.replicas",
+    "teacher.prefetch",
+    "teacher.timeout_seconds",
+    "train.zero_stage",
+    "train.micro_batch",
+    "train.epochs",
+    "train.max_steps",
+    "train.max_forget_passes",
+    "train.checkpoint.",
+)
+_PATHS = ("shards", "classes", "architecture", "pretrained")
+
+
+def claim(
+    config: RunConfig | PretrainConfig, *, resume: bool = False, overwrite: bool = False
+) -> Path:
+    """Makes the run folder this run's own.
+
+    Raises:
+        UserError: it holds another run, there is nothing to resume, or the configuration
+            differs in what a resumed run may not change.
+    """
+    folder = Path(config.run.dir) / config.run.name
+    stored = folder / _CONFIG
+    if overwrite and folder.exists():
+        _refuse_foreign(folder, stored)
+        shutil.rmtree(folder)
+    if stored.exists():
+        if not resume:
+            raise UserError(
+                "run.name",
+                f"{folder} already holds a run.",
+                "Continue it with --resume, replace it with --overwrite, or choose another "
+                "run.name.",
+            )
+        _refuse_changes(json.loads(stored.read_text(encoding="utf-8"))["config"], config)
+    elif resume:
+        raise UserError(
+            "--resume", f"{folder} holds no run.", "Start it without --resume, or mend run.name."
+        )
+    elif folder.exists():
+        _refuse_foreign(folder, stored)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FATAL).unlink(missing_ok=True)
+    write_json(stored, {"hash": config_hash(config), "config": config.model_dump(mode="json")})
+    return folder
+
+
+def state_of(
+    config: RunConfig | PretrainConfig,
+) -> Literal["absent", "same", "other"]:
+    """Whether the run folder holds this very configuration."""
+    stored = Path(config.run.dir) / config.run.name / _CONFIG
+    if not stored.exists():
+        return "absent"
+    saved = json.loads(stored.read_text(encoding="utf-8"))
+    return "same" if saved["hash"] == config_hash(config) else "other"
+
+
+def _refuse_foreign(folder: Path, stored: Path) -> None:
+    if not stored.exists() and any(folder.iterdir()):
+        raise UserError(
+            "run.name",
+            f"{folder} exists and is no run folder ({_CONFIG} is missing).",
+            "Choose another run.name or run.dir.",
+        )
+
+
+def _refuse_changes(old: dict[str, Any], config: RunConfig | PretrainConfig) -> None:
+    before, now = _flat(old), _flat(config.model_dump(mode="json"))
+    changed = [
+        key
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+        and not key.startswith(_MAY_CHANGE)
+        and key.rpartition(".")[2] not in _PATHS
+    ]
+    if changed:
+        listed = "; ".join(f"{k}: {before.get(k)} before, {now.get(k)} now" for k in changed)
+        raise UserError(
+            "--resume",
+            f"the configuration differs from the run's own ({listed}).",
+            "Put these back, or start another run under another run.name.",
+        )
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def index_cache(config: RunConfig | PretrainConfig) -> Path:
+    """Where shard scans are kept; shared by the runs of one folder, safe to delete."""
+    return Path(config.run.dir) / ".index"

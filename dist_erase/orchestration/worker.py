@@ -1,0 +1,67 @@
+"""The function that Ray Train runs on each rank."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+
+from dist_erase.config.run import RunConfig
+from dist_erase.distributed.context import RankContext
+from dist_erase.errors import InterruptedRunError
+from dist_erase.models.frozen import load_frozen
+from dist_erase.orchestration.rank import STOP, run_rank, user_error
+from dist_erase.teacher.client import TeacherClient
+from dist_erase.teacher.local import LocalTeacher
+from dist_erase.teacher.router import PoolClient
+from dist_erase.training.engine import start_deepspeed
+
+
+def train_rank(settings: dict[str, Any]) -> None:
+    """One rank, from Ray's settings.
+
+    Args:
+        settings: `config` (RunConfig as a dictionary), `folder`, `teachers` (actor handles).
+    """
+    config = RunConfig.model_validate(settings["config"])
+    folder = Path(settings["folder"])
+    if user_error(folder) is not None:
+        return  # left by an earlier attempt; the driver reports it
+    world = ray.train.get_context()
+    device = ray.train.torch.get_device()
+    torch.set_num_threads(max(1, int(config.ray.resources_per_worker.get("CPU", 1))))
+    start_deepspeed("nccl" if device.type == "cuda" else "gloo")
+    context = RankContext(
+        rank=world.get_world_rank(),
+        world=world.get_world_size(),
+        device=device,
+        should_stop=(folder / STOP).exists,
+    )
+    teacher = _teacher(config, context, settings["teachers"])
+    try:
+        run_rank(config, folder, context, teacher)
+    except InterruptedRunError:
+        return  # rank 0 left word for the driver; an error here would be retried
+    finally:
+        teacher.close()
+
+
+def _teacher(config: RunConfig, context: RankContext, handles: list[Any]) -> TeacherClient:
+    if config.teacher.kind == "pool":
+        return PoolClient(
+            handles,
+            rank=context.rank,
+            timeout_seconds=config.teacher.timeout_seconds,
+            max_in_flight=config.teacher.prefetch + 1,
+        )
+    return LocalTeacher(
+        load_frozen(
+            config.model,
+            dtype=config.teacher.dtype,
+            device=str(context.device),
+            micro_batch=config.teacher.micro_batch,
+        )
+    )

@@ -1,0 +1,161 @@
+"""One rank's run from recipe to exported model: restore, floor, stream, steps, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from dist_erase.data.order import ORDER_VERSION
+from dist_erase.data.pairs import PairStream
+from dist_erase.distributed.context import RankContext
+from dist_erase.errors import UserError
+from dist_erase.models.export import export_model
+from dist_erase.models.resolve import exp_scale, load_tokenizer
+from dist_erase.models.student import Student
+from dist_erase.observability.emit import Metrics
+from dist_erase.teacher.client import TeacherClient
+from dist_erase.training.checkpoint import Checkpoints, Saved
+from dist_erase.training.deepspeed_config import deepspeed_json
+from dist_erase.training.engine import Engine, make_optimizer
+from dist_erase.training.floor import measure_floor
+from dist_erase.training.hooks import RunLog
+from dist_erase.training.loop import Outcome, Parts, run_steps
+from dist_erase.training.recipe import Recipe
+from dist_erase.training.step import TeacherConstants
+
+
+def train(
+    recipe: Recipe,
+    *,
+    folder: Path,
+    context: RankContext,
+    teacher: TeacherClient | None,
+    metrics: Metrics,
+) -> Outcome:
+    """Runs one rank until the planned steps are done (collectives throughout).
+
+    Starts from the newest complete checkpoint in `folder`, if there is one, and leaves the
+    exported model in `folder/model`.
+
+    Raises:
+        InterruptedRunError: asked to stop; a checkpoint was written first.
+        UserError: what is wrong with model, data or world size.
+    """
+    recipe.data.check_world(context.world, where="ray.workers")
+    log = RunLog(folder, writes_rows=context.is_first)
+    attempt = context.from_first(lambda: _count_attempt(folder))
+    checkpoints = Checkpoints(
+        folder / "checkpoints",
+        context,
+        keep_last=recipe.train.checkpoint.keep_last,
+        attempt=attempt,
+    )
+    torch.manual_seed(recipe.seed)  # initial weights of a model from scratch
+    student = Student(
+        recipe.source,
+        precision=recipe.train.precision,
+        logit_scale=recipe.train.logit_scale,
+        towers=recipe.towers,
+        freeze_statistics=recipe.freeze_statistics,
+    )
+    constants = _teacher_constants(student)
+    saved = checkpoints.newest()
+    if saved is not None:
+        _check_order(saved)
+        student.clip.load_state_dict(saved.weights)
+    engine = _build_engine(recipe, student, context)
+    tokenizer = load_tokenizer(recipe.source)
+    if saved is None:
+        start_step = 0
+        floor = measure_floor(recipe, student, teacher, tokenizer, context)
+    else:
+        engine.restore_optimizer(saved.optimizer, saved.progress.optimizer_steps)
+        start_step, floor = saved.progress.step, saved.progress.floor
+    log.event("start", start_step, f"attempt {attempt}, world size {context.world}")
+    metrics.worker_attempt.set(attempt)
+    if floor and context.is_first:
+        metrics.similarity_floor.set(sum(floor) / len(floor))
+
+    def stream(step: int) -> PairStream:
+        return PairStream(
+            retain=recipe.data.retain,
+            forget=recipe.data.forget,
+            image=student.image_spec,
+            tokenizer=tokenizer,
+            rank=context.rank,
+            world=context.world,
+            workers=recipe.workers,
+            start_step=step,
+            seed=recipe.seed,
+            augment=recipe.augment,
+            cache_bytes=recipe.cache_bytes,
+        )
+
+    parts = Parts(
+        engine=engine,
+        spec=recipe.objective(student.family),
+        teacher=teacher,
+        constants=constants,
+        floor=floor,
+        checkpoints=checkpoints,
+        log=log,
+        metrics=metrics,
+        attempt=attempt,
+    )
+    outcome = run_steps(recipe, parts, stream, start_step, context)
+    state = engine.full_state()
+    if context.is_first:
+        export_model(
+            folder / "model",
+            state,
+            scalar_names=student.scalar_names,
+            model_cfg=recipe.source.model_cfg,
+            spec=student.image_spec,
+        )
+        log.event("export", outcome.steps, f"{folder / 'model'}")
+    context.barrier()
+    return outcome
+
+
+def _build_engine(recipe: Recipe, student: Student, context: RankContext) -> Engine:
+    train = recipe.train
+    student.to(context.device)
+    trainable = [p for p in student.parameters() if p.requires_grad]
+    optimizer = make_optimizer(
+        trainable,
+        kind=train.optimizer,
+        lr=train.lr,
+        betas=train.betas,
+        weight_decay=train.weight_decay,
+    )
+    config = deepspeed_json(
+        zero_stage=train.zero_stage, grad_clip=train.grad_clip, extra=recipe.deepspeed
+    )
+    return Engine(student, optimizer, config)
+
+
+def _teacher_constants(student: Student) -> TeacherConstants:
+    bias = getattr(student.clip, "logit_bias", None)
+    return TeacherConstants(
+        scale=exp_scale(student.clip), bias=None if bias is None else float(bias)
+    )
+
+
+def _check_order(saved: Saved) -> None:
+    if saved.progress.order_version != ORDER_VERSION:
+        raise UserError(
+            "--resume",
+            f"the checkpoint's data order is version {saved.progress.order_version}, this "
+            f"program's is {ORDER_VERSION}: the batches would differ.",
+            "Finish the run with the version that started it, or start anew.",
+        )
+
+
+def _count_attempt(folder: Path) -> int:
+    """1 for the first start of this run folder, and so on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "attempts"
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write("start\n")
+    return len(path.read_text(encoding="utf-8").splitlines())

@@ -1,0 +1,140 @@
+"""Checkpoints that fit every world size and ZeRO stage: save, find, load, prune.
+
+Instead of DeepSpeed's partitioned (and pickled) files, which need an off-line conversion for
+another world size, whole float32 tensors are written as safetensors under their own names, the
+parameters shared out among the ranks. Nothing is converted and nothing unpickled on load.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dist_erase.distributed.context import RankContext
+from dist_erase.storage import write_json
+from dist_erase.training.engine import Engine
+from dist_erase.training.manifest import what_is_wrong, write_manifest
+
+log = logging.getLogger(__name__)
+_STATE = "state.json"
+_BEST = "best.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a run needs beside tensors to continue.
+
+    Attributes:
+        step: steps done; also the position of the data.
+        floor: similarity of never-paired pairs, one number or one for each forget pair.
+        order_version: of the data order.
+        optimizer_steps: the optimizer's own count.
+        best: best value so far of live evaluation.
+    """
+
+    step: int
+    floor: list[float]
+    order_version: int
+    optimizer_steps: float = 0.0
+    best: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A loaded checkpoint: whole tensors by name."""
+
+    progress: Progress
+    weights: dict[str, Tensor]
+    optimizer: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        folder: on a file system that every rank sees.
+        context: this rank.
+        keep_last: how many to keep.
+        attempt: how often the run was started before; part of the names, so that files of a
+            dead attempt are never mixed with a new one's.
+    """
+
+    def __init__(self, folder: Path, context: RankContext, *, keep_last: int, attempt: int) -> None:
+        self._folder = folder
+        self._context = context
+        self._keep_last = keep_last
+        self._attempt = attempt
+
+    def save(self, engine: Engine, progress: Progress) -> Path:
+        """Writes all ranks' parts, then the manifest, then renames (a collective)."""
+        final = self._folder / f"step-{progress.step:08d}-attempt-{self._attempt}"
+        temporary = final.with_name(f".{final.name}.tmp")
+        rank, world = self._context.rank, self._context.world
+        if self._context.is_first:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+        self._context.barrier()
+        tensors = engine.checkpoint_tensors(part=rank, parts=world)
+        save_file(tensors, str(temporary / f"part-{rank:05d}-of-{world:05d}.safetensors"))
+        self._context.barrier()
+        if self._context.is_first:
+            write_json(temporary / _STATE, asdict(progress))
+            write_manifest(temporary)
+            shutil.rmtree(final, ignore_errors=True)
+            temporary.rename(final)
+            self._prune()
+        self._context.barrier()
+        return final
+
+    def newest(self) -> Saved | None:
+        """The newest complete checkpoint, agreed on by all ranks; None if there is none."""
+        path = self._context.from_first(self._newest_path)
+        return None if path is None else _load(path)
+
+    def mark_best(self, path: Path) -> None:
+        """Exempts `path` from pruning (rank 0 only)."""
+        write_json(self._folder / _BEST, {"checkpoint": path.name})
+
+    def _newest_path(self) -> Path | None:
+        for path in reversed(_complete_names(self._folder)):
+            fault = what_is_wrong(path)
+            if fault is None:
+                return path
+            log.warning("checkpoint %s is passed over: %s", path, fault)
+        return None
+
+    def _prune(self) -> None:
+        best = self._folder / _BEST
+        kept = {json.loads(best.read_text())["checkpoint"]} if best.exists() else set()
+        for path in _complete_names(self._folder)[: -self._keep_last]:
+            if path.name not in kept:
+                shutil.rmtree(path)
+        for path in self._folder.glob(".step-*.tmp"):
+            shutil.rmtree(path)  # left by an attempt that died while writing
+
+
+def _complete_names(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"), key=lambda path: path.name)
+
+
+def _load(path: Path) -> Saved:
+    state: dict[str, Any] = json.loads((path / _STATE).read_text(encoding="utf-8"))
+    weights: dict[str, Tensor] = {}
+    optimizer: dict[str, dict[str, Tensor]] = {}
+    for part in sorted(path.glob("part-*.safetensors")):
+        with safe_open(str(part), framework="pt") as stream:
+            for full_name in stream.keys():  # noqa: SIM118  not a mapping
+                kind, key, name = full_name.split("/", 2)
+                if kind == "weights":
+                    weights[name] = stream.get_tensor(full_name)
+                else:
+                    optimizer.setdefault(name, {})[key] = stream.get_tensor(full_name)
+    return Saved(progress=Progress(**state), weights=weights, optimizer=optimizer)

@@ -1,0 +1,231 @@
+"""Time: next batch, step, what is written of it, checkpoint, stop. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dist_erase.batch import PairBatch
+from dist_erase.data.order import ORDER_VERSION
+from dist_erase.data.pairs import PairStream
+from dist_erase.distributed.context import RankContext
+from dist_erase.errors import InterruptedRunError
+from dist_erase.losses.objective import ObjectiveSpec
+from dist_erase.observability.emit import Metrics
+from dist_erase.observability.rows import StepRow
+from dist_erase.teacher.client import TeacherClient
+from dist_erase.training.ahead import Ahead, Taken
+from dist_erase.training.checkpoint import Checkpoints, Progress
+from dist_erase.training.engine import Engine
+from dist_erase.training.hooks import RunLog, record_step
+from dist_erase.training.recipe import Recipe
+from dist_erase.training.schedule import lr_factor
+from dist_erase.training.step import StepResult, TeacherConstants, training_step
+
+
+class LiveEvaluation(Protocol):
+    """Measures the student between steps (a collective)."""
+
+    def due(self, step: int) -> bool:
+        """Whether it runs after this step."""
+        ...
+
+    def run(self, step: int) -> tuple[str | None, bool]:
+        """Why the run ends here (None: it goes on), and whether this is the best state so far."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What the loop works with, made by `training.assemble`."""
+
+    engine: Engine
+    spec: ObjectiveSpec
+    teacher: TeacherClient | None
+    constants: TeacherConstants
+    floor: list[float]
+    checkpoints: Checkpoints
+    log: RunLog
+    metrics: Metrics
+    attempt: int
+    live: LiveEvaluation | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        steps: done in all, over all attempts.
+        seconds: wall time of this attempt's steps.
+        samples_per_second: of this attempt, all ranks.
+        stopped: why it ended before the planned steps; None if it did not.
+    """
+
+    steps: int
+    seconds: float
+    samples_per_second: float
+    stopped: str | None
+
+
+def run_steps(
+    recipe: Recipe,
+    parts: Parts,
+    stream: Callable[[int], PairStream],
+    start_step: int,
+    context: RankContext,
+) -> Outcome:
+    """Trains from `start_step` to the planned end.
+
+    Raises:
+        InterruptedRunError: asked to stop; a checkpoint was written first.
+        NonFiniteLossError: the objective is not finite; the last checkpoint stands.
+    """
+    steps = recipe.data.steps
+    batches = stream(start_step)
+    ahead = Ahead(
+        batches, parts.teacher, parts.spec, prefetch=recipe.prefetch, steps=steps - start_step
+    )
+    floor = torch.tensor(parts.floor, device=context.device) if parts.floor else None
+    started, samples, stopped, step = time.monotonic(), 0, None, start_step
+    saved = start_step
+    try:
+        for step in range(start_step + 1, steps + 1):
+            row = _one_step(recipe, parts, ahead, floor, step, context)
+            samples += row["samples"]
+            interrupted = context.agree(context.should_stop())
+            if parts.live is not None and parts.live.due(step):
+                stopped, _ = parts.live.run(step)
+            if interrupted or stopped or step == steps or _due(recipe, step):
+                _checkpoint(parts, step, context)
+                saved = step
+            if interrupted:
+                raise InterruptedRunError(step, "asked to stop")
+            if stopped:
+                break
+    finally:
+        batches.close()
+    assert saved == step
+    seconds = time.monotonic() - started
+    return Outcome(
+        steps=step,
+        seconds=seconds,
+        samples_per_second=samples / seconds if samples else 0.0,
+        stopped=stopped,
+    )
+
+
+def _one_step(
+    recipe: Recipe,
+    parts: Parts,
+    ahead: Ahead,
+    floor: Tensor | None,
+    step: int,
+    context: RankContext,
+) -> StepRow:
+    started = time.monotonic()
+    taken = ahead.take()
+    lr = recipe.train.lr * lr_factor(
+        step - 1,
+        steps=recipe.data.steps,
+        warmup_steps=recipe.train.warmup_steps,
+        schedule=recipe.train.schedule,
+    )
+    result = training_step(
+        parts.engine,
+        parts.spec,
+        taken.batch,
+        teacher=taken.answer,
+        constants=parts.constants,
+        floor=_floor_of(floor, taken.batch),
+        lr=lr,
+        micro_batch=recipe.train.micro_batch,
+        context=context,
+    )
+    row = _row(recipe, parts, step, lr, taken, result, time.monotonic() - started, context)
+    stats = None if parts.teacher is None else parts.teacher.stats()
+    if stats is not None:
+        row["teacher"] = {"in_flight": stats.in_flight, "resubmitted": stats.resubmitted}
+    parts.log.step(row)
+    parts.log.quarantined(taken.batch)
+    record_step(parts.metrics, row, taken.batch, stats, is_first=context.is_first)
+    return row
+
+
+def _floor_of(floor: Tensor | None, batch: PairBatch) -> Tensor | None:
+    """One number for all, or each forget pair's own."""
+    if floor is None or batch.forget is None:
+        return None
+    return floor[0] if len(floor) == 1 else floor[batch.forget.positions.to(floor.device)]
+
+
+def _due(recipe: Recipe, step: int) -> bool:
+    return step % recipe.train.checkpoint.every_steps == 0
+
+
+def _checkpoint(parts: Parts, step: int, context: RankContext) -> None:
+    started = time.monotonic()
+    progress = Progress(
+        step=step,
+        floor=parts.floor,
+        order_version=ORDER_VERSION,
+        optimizer_steps=parts.engine.optimizer_steps(),
+    )
+    path = parts.checkpoints.save(parts.engine, progress)
+    seconds = time.monotonic() - started
+    parts.metrics.checkpoint_seconds.observe(seconds)
+    parts.metrics.phase_seconds_total.inc(seconds, "checkpoint")
+    if context.is_first:
+        parts.metrics.checkpoint_last_step.set(step)
+        parts.metrics.checkpoint_size_bytes.set(_size(path))
+    parts.log.event("checkpoint", step, f"{path.name} written in {seconds:.1f} s")
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def _row(
+    recipe: Recipe,
+    parts: Parts,
+    step: int,
+    lr: float,
+    taken: Taken,
+    result: StepResult,
+    seconds: float,
+    context: RankContext,
+) -> StepRow:
+    batch = taken.batch
+    samples = (len(batch.retain) + (len(batch.forget) if batch.forget else 0)) * context.world
+    figures = result.figures
+    return StepRow(
+        step=step,
+        steps=recipe.data.steps,
+        attempt=parts.attempt,
+        time=time.time(),
+        loss=result.losses,
+        similarity={
+            name.removesuffix("_similarity"): value
+            for name, value in figures.items()
+            if name.endswith("_similarity")
+        },
+        floor=sum(parts.floor) / len(parts.floor) if parts.floor else None,
+        lr=lr,
+        grad_norm=result.grad_norm,
+        seconds={
+            "step": seconds,
+            "data_wait": taken.data_wait,
+            "teacher_wait": taken.teacher_wait,
+            **result.seconds,
+        },
+        samples=samples,
+        samples_per_second=samples / seconds,
+        epoch=recipe.data.epoch(step),
+        forget_passes=recipe.data.forget_passes(step),
+    )
