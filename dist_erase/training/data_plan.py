@@ -116,11 +116,15 @@ def plan_run(config: RunConfig, cache_dir: Path, *, look_for_overlap: bool) -> D
         "retain", retain_index, data.retain, config.train.retain_batch, config, classes
     )
     limit = parse_size(data.overlap_scan_max)
-    overlap: dict[str, object] = {"method": "allowed by data.allow_overlap", "count": None}
+    overlap: dict[str, object] = {
+        "count": None,
+        "examples": (),
+        "method": "not looked for (data.allow_overlap)",
+    }
     if not data.allow_overlap and (look_for_overlap or retain_index.bytes > limit):
         found = find_overlap(forget_index, retain_index, max_bytes=limit)
         refuse_overlap(found)
-        overlap = {"method": found.method, "count": found.count}
+        overlap = {"count": found.count, "examples": found.examples, "method": found.method}
         retain = _forbid(retain, found.forget_images)
     drawn = data.retain.model_copy(
         update={"max_samples": min(_FLOOR_RETAIN_PAIRS, data.retain.max_samples or 10**12)}

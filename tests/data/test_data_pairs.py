@@ -23,6 +23,8 @@ from dist_erase.data.pairs import PairStream, StreamPlan
 from dist_erase.errors import UserError
 
 Shards = Callable[..., str]
+Change = Callable[[int, dict], None]
+Plans = Callable[..., dict[str, StreamPlan]]
 Make = Callable[..., PairStream]
 
 RETAIN, FORGET = 12, 6  # batches, and streams
@@ -42,21 +44,32 @@ def plan(pattern: str, name: StreamName, batch: int, **options: object) -> Strea
 
 
 @pytest.fixture
-def make(shards: Shards, spec: ImageSpec) -> Iterator[Make]:
-    """Streams over one pair of small sets; `retain` and `forget` are options of their plans."""
+def plans(shards: Shards) -> Plans:
+    """Makes the plans of a pair of small sets; `retain` and `forget` are options of theirs."""
     patterns: dict[str, str] = {}
-    streams = []
 
     def build(
-        *, change: object = None, retain: object = None, forget: object = None, **options: object
-    ) -> PairStream:
+        change: Change | None = None,
+        retain: dict[str, object] | None = None,
+        forget: dict[str, object] | None = None,
+    ) -> dict[str, StreamPlan]:
         if not patterns:
             patterns["retain"] = shards([20, 30], "retain", change)
             patterns["forget"] = shards([15], "forget")
-        plans = {
+        return {
             "retain": plan(patterns["retain"], "retain", RETAIN, **(retain or {})),
             "forget": plan(patterns["forget"], "forget", FORGET, **(forget or {})),
         }
+
+    return build
+
+
+@pytest.fixture
+def make(spec: ImageSpec) -> Iterator[Make]:
+    """Makes streams and closes them."""
+    streams = []
+
+    def build(plans: dict[str, StreamPlan], **options: object) -> PairStream:
         augment = AugmentConfig(crop=2, flip=True)
         defaults = {"image": spec, "tokenizer": characters, "seed": 5, "augment": augment}
         streams.append(PairStream(**(plans | defaults | options)))
@@ -79,28 +92,25 @@ def joined(parts: list[PairBatch], name: str, field: str) -> Tensor:
     return torch.cat([getattr(getattr(part, name), field) for part in parts])
 
 
-def test_a_batch_is_what_the_order_says(make: Make) -> None:
-    first = next(make())
+def test_a_batch_is_what_the_order_says(plans: Plans, make: Make) -> None:
+    first = next(make(plans()))
     assert first.step == 0
     assert first.retain.images.shape == (RETAIN, 3, 8, 8)
     assert first.retain.tokens.shape == (RETAIN, 7)
     assert first.forget is not None
     assert len(first.forget) == FORGET
-    order = plan_order(50, RETAIN)
+    order = plans()["retain"].order
     assert first.retain.positions.tolist() == order.at(0).positions.tolist()
     assert first.retain.labels.tolist() == [p % 3 for p in first.retain.positions.tolist()]
     assert first.read_bytes["forget"] > 0
 
 
-def plan_order(size: int, batch: int) -> Order:
-    counts = {50: (20, 30), 15: (15,)}[size]
-    return Order(counts=counts, block=4, window=16, streams=batch, batch=batch, seed=5)
-
-
 @pytest.mark.parametrize("world", [2, 3, 6])
-def test_ranks_concatenated_are_the_batches_of_one_process(make: Make, world: int) -> None:
-    alone = make()
-    ranks = [make(rank=rank, world=world) for rank in range(world)]
+def test_ranks_concatenated_are_the_batches_of_one_process(
+    plans: Plans, make: Make, world: int
+) -> None:
+    alone = make(plans())
+    ranks = [make(plans(), rank=rank, world=world) for rank in range(world)]
     for _ in range(12):
         whole, parts = next(alone), [next(rank) for rank in ranks]
         for name in ("retain", "forget"):
@@ -109,28 +119,32 @@ def test_ranks_concatenated_are_the_batches_of_one_process(make: Make, world: in
 
 
 @pytest.mark.parametrize("start", [1, 4, 9])
-def test_a_restart_continues_with_exactly_the_next_batch(make: Make, start: int) -> None:
-    undisturbed = list(islice(make(), start + 5))
-    resumed = list(islice(make(start_step=start, cache_bytes=0), 5))
+def test_a_restart_continues_with_exactly_the_next_batch(
+    plans: Plans, make: Make, start: int
+) -> None:
+    undisturbed = list(islice(make(plans()), start + 5))
+    resumed = list(islice(make(plans(), start_step=start, cache_bytes=0), 5))
     assert all(same(a, b) for a, b in zip(undisturbed[start:], resumed, strict=True))
 
 
 def test_workers_give_the_same_batches_and_never_import_ray(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+    plans: Plans, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", sys)  # a rank under Ray has it loaded
     state = torch.random.get_rng_state()
-    streams = [make(workers=workers, start_step=3) for workers in (1, 4)]
+    streams = [make(plans(), workers=workers, start_step=3) for workers in (1, 4)]
     assert torch.equal(torch.random.get_rng_state(), state)
     assert [stream.workers for stream in streams] == [1, 3]
     monkeypatch.delitem(sys.modules, "ray")
-    for batches in islice(zip(make(start_step=3), *streams, strict=True), 8):
+    for batches in islice(zip(make(plans(), start_step=3), *streams, strict=True), 8):
         assert same(batches[0], batches[1])
         assert same(batches[0], batches[2])
     assert batches[0].retain.tokens[:, -1].sum() == 0
 
 
-def test_views_change_from_pass_to_pass_and_not_with_the_seed_of_torch(make: Make) -> None:
+def test_views_change_from_pass_to_pass_and_not_with_the_seed_of_torch(
+    plans: Plans, make: Make
+) -> None:
     def views(stream: PairStream) -> dict[int, list[Tensor]]:
         seen: dict[int, list[Tensor]] = {}
         for batch in islice(stream, 12):
@@ -139,25 +153,18 @@ def test_views_change_from_pass_to_pass_and_not_with_the_seed_of_torch(make: Mak
         return seen
 
     torch.manual_seed(1)
-    first = views(make())
+    first = views(make(plans()))
     torch.manual_seed(2)
-    second = views(make())
+    second = views(make(plans()))
     assert all(torch.equal(a, b) for p in first for a, b in zip(first[p], second[p], strict=True))
     repeated = [images for images in first.values() if len(images) > 1]
     changed = sum(not torch.equal(images[0], images[1]) for images in repeated)
     assert changed > 0.8 * len(repeated)
 
 
-def test_no_forget_stream_and_no_augmentation(make: Make) -> None:
-    stream = make()
-    plans = plan_of(stream)
-    alone = PairStream(
-        retain=plans,
-        image=ImageSpec(height=8, width=8, mean=(0,) * 3, std=(1,) * 3),
-        tokenizer=characters,
-        seed=5,
-    )
-    batch, other = next(alone), next(stream)
+def test_no_forget_stream_and_no_augmentation(plans: Plans, make: Make) -> None:
+    batch = next(make({"retain": plans()["retain"]}, augment=None))
+    other = next(make(plans()))
     assert batch.forget is None
     assert list(batch.read_bytes) == ["retain"]
     assert torch.equal(batch.retain.tokens, other.retain.tokens)
@@ -172,14 +179,12 @@ def corrupt(*numbers: int) -> Callable[[int, dict], None]:
     return change
 
 
-def test_bad_samples_are_replaced_in_their_slots_and_reported(make: Make) -> None:
-    tolerant = {"retain": {"max_corrupt_fraction": 0.1}}
-    stream = make(change=corrupt(3, 17, 44), **tolerant)
-    batches = list(islice(stream, 8))
-    order = plan_order(50, RETAIN)
+def test_bad_samples_are_replaced_in_their_slots_and_reported(plans: Plans, make: Make) -> None:
+    tolerant = plans(corrupt(3, 17, 44), retain={"max_corrupt_fraction": 0.1})
+    batches = list(islice(make(tolerant), 8))
     met = 0
     for batch in batches:
-        planned = order.at(batch.step).positions.tolist()
+        planned = tolerant["retain"].order.at(batch.step).positions.tolist()
         given = batch.retain.positions.tolist()
         moved = [p for p, g in zip(planned, given, strict=True) if p != g]
         assert sorted(moved) == sorted(set(planned) & {3, 17, 44})
@@ -187,61 +192,62 @@ def test_bad_samples_are_replaced_in_their_slots_and_reported(make: Make) -> Non
         assert len(batch.quarantined) >= len(moved)
         met += len(moved)
     assert met >= 3
-    entries = {
-        (q.stream, Path(q.shard).name, q.index, q.key, q.reason)
-        for b in batches
-        for q in b.quarantined
-    }
-    assert entries == {
+    entries = [entry for batch in batches for entry in batch.quarantined]
+    assert {(e.stream, Path(e.shard).name, e.index, e.key, e.reason) for e in entries} == {
         ("retain", "000.tar", 3, "00003", "image"),
         ("retain", "000.tar", 17, "00017", "image"),
         ("retain", "001.tar", 24, "00024", "image"),
     }
-    # Pure in the slot: other ranks, workers and starts replace alike.
-    ranks = [make(rank=rank, world=2, start_step=2, **tolerant) for rank in range(2)]
+    # Pure in the slot: other ranks and other starts replace alike.
+    ranks = [make(tolerant, rank=rank, world=2, start_step=2) for rank in range(2)]
     for whole in batches[2:]:
         parts = [next(rank) for rank in ranks]
         assert torch.equal(joined(parts, "retain", "images"), whole.retain.images)
-        assert sum((part.quarantined for part in parts), ()) == whole.quarantined
+        assert parts[0].quarantined + parts[1].quarantined == whole.quarantined
 
 
-def test_more_bad_samples_than_allowed_stop_the_run(make: Make) -> None:
-    stream = make(change=corrupt(3, 17, 44), retain={"max_corrupt_fraction": 0.05})
+def test_more_bad_samples_than_allowed_stop_the_run(plans: Plans, make: Make) -> None:
+    stream = make(plans(corrupt(3, 17, 44), retain={"max_corrupt_fraction": 0.05}))
     with pytest.raises(UserError, match="3 of 50 retain samples met so far"):
         list(islice(stream, 8))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_with_nothing_allowed_the_first_bad_sample_stops_the_run(make: Make, workers: int) -> None:
-    stream = make(change=corrupt(3), workers=workers)
+def test_with_nothing_allowed_the_first_bad_sample_stops_the_run(
+    plans: Plans, make: Make, workers: int
+) -> None:
+    stream = make(plans(corrupt(3)), workers=workers)
     with pytest.raises(UserError, match=r"sample 00003 is unusable \(image: ") as caught:
         list(islice(stream, 8))
     assert Path(caught.value.where).name == "000.tar"
     assert "data.max_corrupt_fraction" in caught.value.mend
 
 
-def test_a_set_without_a_usable_sample_is_an_error_not_a_hang(make: Make) -> None:
-    stream = make(change=corrupt(*range(50)), retain={"max_corrupt_fraction": 1.0})
+def test_a_set_without_a_usable_sample_is_an_error_not_a_hang(plans: Plans, make: Make) -> None:
+    stream = make(plans(corrupt(*range(50)), retain={"max_corrupt_fraction": 1.0}))
     with pytest.raises(UserError, match="100 retain samples in a row are unusable"):
         next(stream)
 
 
-def test_forbidden_images_are_replaced_and_do_not_count(make: Make) -> None:
+def test_forbidden_images_are_replaced_and_do_not_count(plans: Plans, make: Make) -> None:
     images = {
         int(p): int(i)
-        for batch in islice(make(), 8)
+        for batch in islice(make(plans()), 8)
         for p, i in zip(batch.retain.positions, batch.retain.image_ids, strict=True)
     }
     shared = frozenset(images[position] for position in (2, 30, 41))
-    batches = list(islice(make(retain={"forbidden_images": shared}), 8))
+    batches = list(islice(make(plans(retain={"forbidden_images": shared})), 8))
     assert {q.reason for batch in batches for q in batch.quarantined} == {"overlap"}
     assert not shared & {int(i) for batch in batches for i in batch.retain.image_ids}
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_failed_read_reaches_the_consumer_as_it_is(make: Make, workers: int) -> None:
-    stream = make(workers=workers, cache_bytes=0)
-    shard = plan_of(make()).index.shards[1].path
+def test_a_failed_read_reaches_the_consumer_as_it_is(
+    plans: Plans, make: Make, workers: int
+) -> None:
+    sets = plans()
+    stream = make(sets, workers=workers, cache_bytes=0)
+    shard = sets["retain"].index.shards[1].path
     os.rename(shard, shard + ".gone")
     with pytest.raises(FileNotFoundError) as caught:
         list(islice(stream, 30))
@@ -249,16 +255,15 @@ def test_a_failed_read_reaches_the_consumer_as_it_is(make: Make, workers: int) -
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_changed_shard_reaches_the_consumer_as_a_user_error(make: Make, workers: int) -> None:
-    stream = make(workers=workers, cache_bytes=0)
-    for shard in plan_of(make()).index.shards:
+def test_a_changed_shard_reaches_the_consumer_as_a_user_error(
+    plans: Plans, make: Make, workers: int
+) -> None:
+    sets = plans()
+    stream = make(sets, workers=workers, cache_bytes=0)
+    for shard in sets["retain"].index.shards:
         Path(shard.path).write_bytes(bytes(10))
     with pytest.raises(UserError, match="has changed since it was indexed"):
         list(islice(stream, 30))
-
-
-def plan_of(stream: PairStream) -> StreamPlan:
-    return stream._parts.gi_frame.f_locals["self"]._settings.retain
 
 
 SCRIPT = """

@@ -1,0 +1,1 @@
+"""Writers that turn other layouts into webdataset shards."""
