@@ -13,7 +13,8 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from dist_erase.data.build.writer import BuildSummary, Progress
+    from dist_erase.data.build.dataset import BuildSummary
+    from dist_erase.data.build.writer import Progress
 
 app = typer.Typer(help="Build data sets in webdataset shards.", no_args_is_help=True)
 build = typer.Typer(

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from rich.console import Console
 
 import dist_erase
-from dist_erase.config.explain import config_hash, resolved
+from dist_erase.config.explain import config_hash
 from dist_erase.config.model import ModelConfig
 from dist_erase.config.run import RunConfig
 from dist_erase.evaluation.embed import ModelEmbeddings
@@ -112,7 +113,7 @@ def write_report(
         curves=[dict(row) for row in steps],
         matched_before=matched_similarities(before.embeddings.sets["forget"]),
         matched_after=matched_similarities(after.embeddings.sets["forget"]),
-        config_yaml=resolved(config, {}),
+        config_yaml=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
     )
     write_text(folder / REPORT_HTML, html)
     if metrics is not None:

@@ -119,7 +119,6 @@ def _fit(config: RunConfig, folder: Path, pool: TeacherPool | None) -> None:
             raise error from None
 
 
-@ray.remote
 def _measure_remotely(config: RunConfig, data: DataPlan, folder: Path | None) -> Measured:
     device = "cuda" if ray.get_gpu_ids() else "cpu"
     if folder is None:
@@ -130,7 +129,7 @@ def _measure_remotely(config: RunConfig, data: DataPlan, folder: Path | None) ->
 def _ask(config: RunConfig, data: DataPlan, folder: Path | None) -> Any:
     """Measures on the cluster, with the resources of a teacher replica."""
     resources = dict(config.ray.teacher_resources)
-    options = _measure_remotely.options(
+    options = ray.remote(_measure_remotely).options(
         num_cpus=resources.pop("CPU", 0), num_gpus=resources.pop("GPU", 0), resources=resources
     )
     return options.remote(config, data, folder)

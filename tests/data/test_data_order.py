@@ -18,6 +18,7 @@ def order(**changes: object) -> Order:
 def test_the_order_is_fixed_forever() -> None:
     # A change of these numbers needs a new ORDER_VERSION: runs in flight could not be continued.
     assert order().at(0).positions.tolist() == [1, 6, 16, 13]
+    assert order().at(23).positions.tolist() == [16, 10, 0, 17]
     assert order(window=100).at(6).positions.tolist() == [18, 12, 17, 21]
 
 

@@ -132,11 +132,12 @@ def test_workers_give_the_same_batches_and_never_import_ray(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", sys)  # a rank under Ray has it loaded
     state = torch.random.get_rng_state()
-    streams = [make(plans(), workers=workers, start_step=3) for workers in (1, 4)]
+    rank = {"rank": 1, "world": 3, "start_step": 3}  # serves 4 and 2 streams
+    streams = [make(plans(), workers=workers, **rank) for workers in (1, 3)]
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert [stream.workers for stream in streams] == [1, 3]
+    assert [stream.workers for stream in streams] == [1, 2]
     monkeypatch.delitem(sys.modules, "ray")
-    for batches in islice(zip(make(plans(), start_step=3), *streams, strict=True), 8):
+    for batches in islice(zip(make(plans(), **rank), *streams, strict=True), 8):
         assert same(batches[0], batches[1])
         assert same(batches[0], batches[2])
     assert batches[0].retain.tokens[:, -1].sum() == 0
@@ -291,7 +292,10 @@ def start(tmp_path: Path, pattern: str, close: bool) -> subprocess.Popen[str]:
     script = tmp_path / "script.py"
     tests = str(Path(__file__).parent)
     script.write_text(SCRIPT.format(tests=tests, pattern=pattern, close=close))
-    return subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    with (tmp_path / "stderr").open("w") as stderr:
+        return subprocess.Popen(
+            [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
 
 
 def alive(pid: int) -> bool:

@@ -8,6 +8,7 @@ import torch
 from dist_erase.batch import ImageSpec, concat_samples
 from dist_erase.config.data import SourceConfig
 from dist_erase.data.captions import CaptionPlan
+from dist_erase.data.decode import decode_image
 from dist_erase.data.index import index_set
 from dist_erase.data.scan import iterate_set
 from dist_erase.errors import UserError
@@ -34,6 +35,14 @@ def test_a_set_is_read_in_order_whatever_the_batch(shards: Shards, spec: ImageSp
     )
     for name in ("images", "tokens", "caption_ids", "image_ids", "positions"):
         assert torch.equal(getattr(part, name), getattr(whole, name)[65:80])
+
+
+def test_images_are_channels_rows_columns(shards: Shards, encoded: Callable[..., bytes]) -> None:
+    index = index_set(SourceConfig(shards=shards([2], "s")), where="x")
+    wide = ImageSpec(height=8, width=12, mean=(0.5,) * 3, std=(0.5,) * 3)
+    [batch] = iterate_set(index, CaptionPlan(), wide, lengths, batch=2)
+    expected = decode_image(encoded(ord("s") * 1000 + 1), wide)
+    assert batch.images[1].permute(1, 2, 0).tolist() == expected.tolist()
 
 
 def test_images_and_captions_have_numbers_of_their_own(shards: Shards, spec: ImageSpec) -> None:

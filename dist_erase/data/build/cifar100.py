@@ -15,14 +15,13 @@ from PIL import Image
 from pyarrow.lib import ArrowException
 
 from dist_erase.data.build.captions import caption_for, class_numbers
+from dist_erase.data.build.dataset import BuildSummary, find_finished
 from dist_erase.data.build.writer import (
-    BuildSummary,
     Pair,
     PlannedSet,
     Progress,
     SetName,
     Split,
-    find_finished,
     write_dataset,
 )
 from dist_erase.errors import UserError
@@ -180,11 +179,11 @@ def _parquet(root: Path) -> _Source:
         identity={"parquet": {path.name: path.stat().st_size for path in every}},
         fine=fine,
         coarse=coarse,
-        read=lambda split: _read_parquet(files[split]),
+        read=lambda split: _read_parquet(files[split], len(fine)),
     )
 
 
-def _read_parquet(paths: list[Path]) -> list[_Photo]:
+def _read_parquet(paths: list[Path], classes: int) -> list[_Photo]:
     photos: list[_Photo] = []
     for path in paths:
         try:
@@ -199,6 +198,12 @@ def _read_parquet(paths: list[Path]) -> list[_Photo]:
                     f"{path}, row {row_number}",
                     f"has no image in the column img (columns: {', '.join(row)}).",
                     "Download it again.",
+                )
+            if not 0 <= row["fine_label"] < classes:
+                raise UserError(
+                    f"{path}, row {row_number}",
+                    f"has the fine_label {row['fine_label']}, with {classes} class names.",
+                    "Mend classes.json, or download the file again.",
                 )
             photos.append(
                 _Photo(

@@ -13,14 +13,13 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from dist_erase.data.build.captions import caption_for, class_numbers
+from dist_erase.data.build.dataset import BuildSummary, find_finished
 from dist_erase.data.build.writer import (
-    BuildSummary,
     Pair,
     PlannedSet,
     Progress,
     SetName,
     Split,
-    find_finished,
     write_dataset,
 )
 

@@ -11,15 +11,14 @@ from typing import Any
 
 from PIL import Image
 
+from dist_erase.data.build.dataset import BuildSummary, find_finished
 from dist_erase.data.build.table import Row, read_table
 from dist_erase.data.build.writer import (
-    BuildSummary,
     Pair,
     PlannedSet,
     Progress,
     SetName,
     Split,
-    find_finished,
     write_dataset,
 )
 from dist_erase.errors import UserError

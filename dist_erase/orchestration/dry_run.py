@@ -1,0 +1,59 @@
+"""What a run would do, in words, without doing it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dist_erase.config.run import RunConfig
+from dist_erase.errors import UserError
+from dist_erase.models.resolve import resolve
+from dist_erase.orchestration.cluster import check_room, cluster, resources_in_words
+from dist_erase.orchestration.paths import absolute
+from dist_erase.orchestration.run_folder import index_cache
+from dist_erase.training.data_plan import plan_run
+
+
+def describe(config: RunConfig) -> str:
+    """Steps, passes, world sizes, resources asked and at hand, and where all is written.
+
+    Raises:
+        UserError: anything that would stop the run before its first step, but too small a
+            cluster, which is said in its line.
+    """
+    config = absolute(config)
+    data = plan_run(config, index_cache(config), look_for_overlap=True)
+    data.check_world(config.ray.workers, where="ray.workers")
+    source = resolve(config.model.architecture, config.model.pretrained)
+    folder = Path(config.run.dir) / config.run.name
+    forget, retain = data.forget, data.retain
+    assert forget is not None
+    left_out = ", ".join(f"{order.left_out} of {order.where}" for order in data.orders)
+    facts = {
+        "model": source.pretrained or source.name,
+        "forget set": f"{len(forget.index):,} pairs in {len(forget.index.shards)} shards",
+        "retain set": f"{len(retain.index):,} pairs in {len(retain.index.shards)} shards",
+        "shared images": str(data.overlap["method"]),
+        "steps": f"{data.steps:,} of {forget.order.batch} forget + {retain.order.batch} retain "
+        f"pairs; left out of each pass: {left_out}",
+        "forget passes": f"each forget pair is seen {data.forget_passes(data.steps):.2f} times",
+        "epochs": f"{data.epoch(data.steps):.2f} passes over {data.epoch_of}",
+        "world sizes": ", ".join(map(str, data.worlds())) + f" (this run: {config.ray.workers})",
+        **_resources(config),
+        "run folder": f"{folder}{' (exists)' if folder.exists() else ''}",
+        "model folder": str(folder / "model"),
+        "report": f"{folder / 'report.html'}, {folder / 'report.json'}",
+    }
+    return "\n".join(f"{name + ':':<16}{fact}" for name, fact in facts.items())
+
+
+def _resources(config: RunConfig) -> dict[str, str]:
+    try:
+        with cluster(config.ray):
+            asked, present = resources_in_words(config)
+            try:
+                check_room(config)
+            except UserError as error:
+                return {"resources": f"asked {asked}; at hand {present}: {error}"}
+    except UserError as error:
+        return {"resources": str(error)}
+    return {"resources": f"asked {asked}; at hand {present}"}
