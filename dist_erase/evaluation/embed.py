@@ -118,8 +118,20 @@ def _embed_set(encoder: Encoder, name: str, batches: Iterable[Samples]) -> SetEm
     return join(parts)
 
 
-def _embed_classes(encoder: Encoder, prompts: Sequence[Tensor]) -> Tensor:
-    """Radford et al. 2021, section 3.1.4: the mean over templates, in embedding space."""
-    flat = encoder.encode_text(torch.cat(list(prompts)))
-    means = [part.mean(dim=0) for part in torch.split(flat, [len(p) for p in prompts])]
+def class_embeddings(prompts: Tensor, templates: Sequence[int]) -> Tensor:
+    """One embedding per class: Radford et al. 2021, section 3.1.4, the mean over templates.
+
+    Args:
+        prompts: float32 [sum of templates, D], L2-normalised, class after class.
+        templates: how many prompts each class has.
+
+    Returns:
+        float32 [C, D], L2-normalised.
+    """
+    means = [part.mean(dim=0) for part in torch.split(prompts, list(templates))]
     return normalize(torch.stack(means), dim=-1)
+
+
+def _embed_classes(encoder: Encoder, prompts: Sequence[Tensor]) -> Tensor:
+    flat = encoder.encode_text(torch.cat(list(prompts)))
+    return class_embeddings(flat, [len(p) for p in prompts])

@@ -15,11 +15,12 @@ from dist_erase.models.resolve import exp_scale, load_tokenizer
 from dist_erase.models.student import Student
 from dist_erase.observability.emit import Metrics
 from dist_erase.teacher.client import TeacherClient
-from dist_erase.training.checkpoint import Checkpoints, Saved
+from dist_erase.training.checkpoint import Checkpoints, Progress, Saved
 from dist_erase.training.deepspeed_config import deepspeed_json
 from dist_erase.training.engine import Engine, make_optimizer
 from dist_erase.training.floor import measure_floor
 from dist_erase.training.hooks import RunLog
+from dist_erase.training.live_evaluation import LiveEvaluation
 from dist_erase.training.loop import Outcome, Parts, run_steps
 from dist_erase.training.recipe import Recipe
 from dist_erase.training.step import TeacherConstants
@@ -67,15 +68,15 @@ def train(
     engine = _build_engine(recipe, student, context)
     tokenizer = load_tokenizer(recipe.source)
     if saved is None:
-        start_step = 0
         floor = measure_floor(recipe, student, teacher, tokenizer, context)
+        progress = Progress(step=0, floor=floor, order_version=ORDER_VERSION)
     else:
         engine.restore_optimizer(saved.optimizer, saved.progress.optimizer_steps)
-        start_step, floor = saved.progress.step, saved.progress.floor
-    log.event("start", start_step, f"attempt {attempt}, world size {context.world}")
+        progress = saved.progress
+    log.event("start", progress.step, f"attempt {attempt}, world size {context.world}")
     metrics.worker_attempt.set(attempt)
-    if floor and context.is_first:
-        metrics.similarity_floor.set(sum(floor) / len(floor))
+    if progress.floor and context.is_first:
+        metrics.similarity_floor.set(sum(progress.floor) / len(progress.floor))
 
     def stream(step: int) -> PairStream:
         return PairStream(
@@ -97,13 +98,17 @@ def train(
         spec=recipe.objective(student.family),
         teacher=teacher,
         constants=constants,
-        floor=floor,
         checkpoints=checkpoints,
         log=log,
         metrics=metrics,
         attempt=attempt,
+        live=(
+            LiveEvaluation(recipe, engine, tokenizer, context, log, metrics)
+            if recipe.evaluate_every is not None
+            else None
+        ),
     )
-    outcome = run_steps(recipe, parts, stream, start_step, context)
+    outcome = run_steps(recipe, parts, stream, progress, context)
     state = engine.full_state()
     if context.is_first:
         export_model(

@@ -37,13 +37,15 @@ class Progress:
         floor: similarity of never-paired pairs, one number or one for each forget pair.
         order_version: of the data order.
         optimizer_steps: the optimizer's own count.
-        best: best value so far of live evaluation.
+        retain_before: share of retain pairs that the original model finds, by live evaluation.
+        best: best score so far of live evaluation.
     """
 
     step: int
     floor: list[float]
     order_version: int
     optimizer_steps: float = 0.0
+    retain_before: float | None = None
     best: float | None = None
 
 
@@ -73,8 +75,11 @@ class Checkpoints:
         self._keep_last = keep_last
         self._attempt = attempt
 
-    def save(self, engine: Engine, progress: Progress) -> Path:
-        """Writes all ranks' parts, then the manifest, then renames (a collective)."""
+    def save(self, engine: Engine, progress: Progress, *, is_best: bool = False) -> Path:
+        """Writes all ranks' parts, then the manifest, then renames (a collective).
+
+        The best checkpoint is exempt from pruning.
+        """
         final = self._folder / f"step-{progress.step:08d}-attempt-{self._attempt}"
         temporary = final.with_name(f".{final.name}.tmp")
         rank, world = self._context.rank, self._context.world
@@ -90,6 +95,8 @@ class Checkpoints:
             write_manifest(temporary)
             shutil.rmtree(final, ignore_errors=True)
             temporary.rename(final)
+            if is_best:
+                write_json(self._folder / _BEST, {"checkpoint": final.name})
             self._prune()
         self._context.barrier()
         return final
@@ -98,10 +105,6 @@ class Checkpoints:
         """The newest complete checkpoint, agreed on by all ranks; None if there is none."""
         path = self._context.from_first(self._newest_path)
         return None if path is None else _load(path)
-
-    def mark_best(self, path: Path) -> None:
-        """Exempts `path` from pruning (rank 0 only)."""
-        write_json(self._folder / _BEST, {"checkpoint": path.name})
 
     def _newest_path(self) -> Path | None:
         for path in reversed(_complete_names(self._folder)):

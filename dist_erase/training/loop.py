@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from dist_erase.batch import PairBatch
-from dist_erase.data.order import ORDER_VERSION
 from dist_erase.data.pairs import PairStream
 from dist_erase.distributed.context import RankContext
 from dist_erase.errors import InterruptedRunError
@@ -24,21 +22,10 @@ from dist_erase.training.ahead import Ahead, Taken
 from dist_erase.training.checkpoint import Checkpoints, Progress
 from dist_erase.training.engine import Engine
 from dist_erase.training.hooks import RunLog, record_step
+from dist_erase.training.live_evaluation import LiveEvaluation
 from dist_erase.training.recipe import Recipe
 from dist_erase.training.schedule import lr_factor
 from dist_erase.training.step import StepResult, TeacherConstants, training_step
-
-
-class LiveEvaluation(Protocol):
-    """Measures the student between steps (a collective)."""
-
-    def due(self, step: int) -> bool:
-        """Whether it runs after this step."""
-        ...
-
-    def run(self, step: int) -> tuple[str | None, bool]:
-        """Why the run ends here (None: it goes on), and whether this is the best state so far."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +36,6 @@ class Parts:
     spec: ObjectiveSpec
     teacher: TeacherClient | None
     constants: TeacherConstants
-    floor: list[float]
     checkpoints: Checkpoints
     log: RunLog
     metrics: Metrics
@@ -78,47 +64,60 @@ def run_steps(
     recipe: Recipe,
     parts: Parts,
     stream: Callable[[int], PairStream],
-    start_step: int,
+    progress: Progress,
     context: RankContext,
 ) -> Outcome:
-    """Trains from `start_step` to the planned end.
+    """Trains from `progress.step` to the planned end.
 
     Raises:
         InterruptedRunError: asked to stop; a checkpoint was written first.
         NonFiniteLossError: the objective is not finite; the last checkpoint stands.
     """
-    steps = recipe.data.steps
+    start_step, steps = progress.step, recipe.data.steps
     batches = stream(start_step)
     ahead = Ahead(
         batches, parts.teacher, parts.spec, prefetch=recipe.prefetch, steps=steps - start_step
     )
-    floor = torch.tensor(parts.floor, device=context.device) if parts.floor else None
-    started, samples, stopped, step = time.monotonic(), 0, None, start_step
-    saved = start_step
+    floor = torch.tensor(progress.floor, device=context.device) if progress.floor else None
+    started, samples, stopped = time.monotonic(), 0, None
     try:
+        progress = _before_first_step(recipe, parts, progress)
         for step in range(start_step + 1, steps + 1):
             row = _one_step(recipe, parts, ahead, floor, step, context)
             samples += row["samples"]
+            progress = replace(progress, step=step)
             interrupted = context.agree(context.should_stop())
+            is_best = False
             if parts.live is not None and parts.live.due(step):
-                stopped, _ = parts.live.run(step)
-            if interrupted or stopped or step == steps or _due(recipe, step):
-                _checkpoint(parts, step, context)
-                saved = step
+                verdict = parts.live.run(step, retain_before=progress.retain_before)
+                stopped = verdict.stop
+                is_best = progress.best is None or verdict.score > progress.best
+                progress = replace(progress, best=verdict.score if is_best else progress.best)
+            is_best = is_best and recipe.train.checkpoint.keep_best
+            if interrupted or stopped or is_best or step == steps or _due(recipe, step):
+                _checkpoint(parts, progress, context, is_best=is_best)
             if interrupted:
                 raise InterruptedRunError(step, "asked to stop")
             if stopped:
+                parts.log.event("stop", step, stopped)
                 break
     finally:
         batches.close()
-    assert saved == step
     seconds = time.monotonic() - started
     return Outcome(
-        steps=step,
+        steps=progress.step,
         seconds=seconds,
         samples_per_second=samples / seconds if samples else 0.0,
         stopped=stopped,
     )
+
+
+def _before_first_step(recipe: Recipe, parts: Parts, progress: Progress) -> Progress:
+    """The original model's figures, which a budget of damage is counted from."""
+    if parts.live is None or progress.step > 0:
+        return progress
+    verdict = parts.live.run(0, retain_before=None)
+    return replace(progress, retain_before=verdict.retain)
 
 
 def _one_step(
@@ -148,7 +147,7 @@ def _one_step(
         micro_batch=recipe.train.micro_batch,
         context=context,
     )
-    row = _row(recipe, parts, step, lr, taken, result, time.monotonic() - started, context)
+    row = _row(recipe, parts, floor, step, lr, taken, result, time.monotonic() - started, context)
     stats = None if parts.teacher is None else parts.teacher.stats()
     if stats is not None:
         row["teacher"] = {"in_flight": stats.in_flight, "resubmitted": stats.resubmitted}
@@ -169,15 +168,10 @@ def _due(recipe: Recipe, step: int) -> bool:
     return step % recipe.train.checkpoint.every_steps == 0
 
 
-def _checkpoint(parts: Parts, step: int, context: RankContext) -> None:
-    started = time.monotonic()
-    progress = Progress(
-        step=step,
-        floor=parts.floor,
-        order_version=ORDER_VERSION,
-        optimizer_steps=parts.engine.optimizer_steps(),
-    )
-    path = parts.checkpoints.save(parts.engine, progress)
+def _checkpoint(parts: Parts, progress: Progress, context: RankContext, *, is_best: bool) -> None:
+    started, step = time.monotonic(), progress.step
+    complete = replace(progress, optimizer_steps=parts.engine.optimizer_steps())
+    path = parts.checkpoints.save(parts.engine, complete, is_best=is_best)
     seconds = time.monotonic() - started
     parts.metrics.checkpoint_seconds.observe(seconds)
     parts.metrics.phase_seconds_total.inc(seconds, "checkpoint")
@@ -194,6 +188,7 @@ def _size(folder: Path) -> int:
 def _row(
     recipe: Recipe,
     parts: Parts,
+    floor: Tensor | None,
     step: int,
     lr: float,
     taken: Taken,
@@ -215,7 +210,7 @@ def _row(
             for name, value in figures.items()
             if name.endswith("_similarity")
         },
-        floor=sum(parts.floor) / len(parts.floor) if parts.floor else None,
+        floor=None if floor is None else float(floor.double().mean()),
         lr=lr,
         grad_norm=result.grad_norm,
         seconds={

@@ -1,0 +1,167 @@
+"""Runs of one configuration side by side: seeds, ablations, forgotten classes.
+
+    python benchmarks/sweep.py seeds      # quickstart, seeds 0 1 2, pretraining included
+    python benchmarks/sweep.py ablation   # each module off in turn, presets, towers
+    python benchmarks/sweep.py cifar100 --source FOLDER [--classes apple,tulip,…] [--counts 3,10]
+
+Every run is the real command with overrides; the tables are made from the runs' report.json.
+`--short` does a few steps of each, to show that it completes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+COMMAND = [sys.executable, "-m", "dist_erase.cli.app"]
+QUICKSTART, CIFAR100 = "configs/quickstart.yaml", "configs/cifar100/erase.yaml"
+ABLATION = {
+    "default": [],
+    "no Forgetting Module": ["objective.forget.weight=0"],
+    "no Retention Module": ["objective.retain.weight=0"],
+    "no Consistency Module": ["objective.consistency.weight=0", "objective.consistency.anchor=0"],
+    "towers: each": ["objective.forget.towers=each"],
+    "preset paper": ["objective.preset=paper"],
+    "preset joint_ce": ["objective.preset=joint_ce"],
+    "preset mse_zero": ["objective.preset=mse_zero"],
+    "preset paper, its own lr 1e-6": [
+        "objective.preset=paper",
+        "train.lr=1e-6",
+        "train.optimizer=adam",
+    ],
+}
+
+
+def main() -> None:
+    """Parses the command line, runs, prints a Markdown table and the ratios as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["seeds", "ablation", "cifar100"])
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--source", help="folder with CIFAR-100's parquet files")
+    parser.add_argument("--classes", default="apple,tulip,motorcycle")
+    parser.add_argument("--counts", default="", help="also forget this many classes at once")
+    parser.add_argument("--short", action="store_true")
+    options = parser.parse_args()
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    short = ["train.max_steps=3"] if options.short else []
+    if options.what == "seeds":
+        rows = [seed_run(seed, short) for seed in seeds[: 1 if options.short else None]]
+    elif options.what == "ablation":
+        chosen = list(ABLATION.items())[: 1 if options.short else None]
+        rows = [ablation_run(name, overrides, short) for name, overrides in chosen]
+    else:
+        rows = cifar_runs(options, seeds, short)
+    print(table(rows))
+    ratios = {row["name"]: {"retain_after_vs_before": row["retain_ratio"]} for row in rows}
+    print(json.dumps({"ratios": ratios}))
+
+
+def seed_run(seed: int, short: list[str]) -> dict[str, Any]:
+    """The quickstart with another seed, its own original model included."""
+    original = f"digits-original-seed{seed}"
+    pretrained = f"model.pretrained=local-dir:runs/{original}/model"
+    command("pretrain", "configs/quickstart/pretrain.yaml", f"seed={seed}", f"run.name={original}")
+    return erase(QUICKSTART, f"quickstart-seed{seed}", [f"seed={seed}", pretrained, *short])
+
+
+def ablation_run(name: str, overrides: list[str], short: list[str]) -> dict[str, Any]:
+    """The quickstart's model and steps with one thing changed."""
+    slug = "".join(letter if letter.isalnum() else "-" for letter in name)
+    return erase(QUICKSTART, f"ablation-{slug}", [*overrides, *short], title=name)
+
+
+def cifar_runs(
+    options: argparse.Namespace, seeds: list[int], short: list[str]
+) -> list[dict[str, Any]]:
+    """Each class with each seed, then several classes at once."""
+    jobs = [(name, 1, seed) for name in options.classes.split(",") for seed in seeds]
+    jobs += [("apple", int(count), seeds[0]) for count in options.counts.split(",") if count]
+    rows = []
+    for name, count, seed in jobs:
+        data = f"data/cifar100-{name}-{count}"
+        build = ["data", "build", "cifar100", data, "--source", options.source, "--forget", name]
+        command(*build, *(["--forget-count", str(count)] if count > 1 else []))
+        shards = [
+            f"data.{key}.shards={data}/{part}-*.tar"
+            for key, part in (
+                ("forget", "train/forget"),
+                ("retain", "train/retain"),
+                ("eval.forget", "eval/forget"),
+                ("eval.retain", "eval/retain"),
+            )
+        ]
+        title = f"{name}, seed {seed}" if count == 1 else f"{count} classes, seed {seed}"
+        overrides = [f"seed={seed}", f"data.classes={data}/classes.json", *shards, *short]
+        rows.append(erase(CIFAR100, f"cifar100-{name}-{count}-seed{seed}", overrides, title=title))
+    return rows
+
+
+def erase(config: str, run: str, overrides: list[str], *, title: str = "") -> dict[str, Any]:
+    """One real run; the figures of its report."""
+    started = time.monotonic()
+    quiet = ["observe.grace_seconds=0"]
+    command("run", config, f"run.name={run}", "--overwrite", *quiet, *overrides)
+    seconds = time.monotonic() - started
+    report = json.loads((Path("runs") / run / "report.json").read_text(encoding="utf-8"))
+    return figures(report, title or run, seconds)
+
+
+def figures(report: dict[str, Any], name: str, seconds: float) -> dict[str, Any]:
+    """What the tables show of one report."""
+    before, after, n = report["before"], report["after"], report["n"]
+    accuracy = {
+        f"{set_name}_{when}": figures["zero_shot"][set_name]["top1"]
+        for set_name in ("forget", "retain")
+        for when, figures in (("before", before), ("after", after))
+    }
+    swap = after["tower_swap"]
+    return {
+        "name": name,
+        **accuracy,
+        "retain_ratio": accuracy["retain_after"] / accuracy["retain_before"],
+        "matched_before": before["similarity"]["forget"]["matched"],
+        "matched_after": after["similarity"]["forget"]["matched"],
+        "floor": report["floor"],
+        "new_image": swap["new_image_old_text"]["forget"]["top1"],
+        "new_text": swap["old_image_new_text"]["forget"]["top1"],
+        "n": f"{n['forget']['pairs']} / {n['retain']['pairs']}",
+        "steps": report["training"]["steps"],
+        "minutes": seconds / 60,
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown; accuracies in percent, changes in points."""
+    head = (
+        "| run | forget top-1 before → after | retain top-1 before → after (change) | "
+        "matched similarity before → after (floor) | new image + old text | "
+        "old image + new text | n forget / retain | steps | minutes |"
+    )
+    lines = [head, "|" + "---|" * 9]
+    for row in rows:
+        change = 100 * (row["retain_after"] - row["retain_before"])
+        floor = "none" if row["floor"] is None else f"{row['floor']:.3f}"
+        lines.append(
+            f"| {row['name']} "
+            f"| {100 * row['forget_before']:.1f} → {100 * row['forget_after']:.1f} "
+            f"| {100 * row['retain_before']:.2f} → {100 * row['retain_after']:.2f} ({change:+.2f}) "
+            f"| {row['matched_before']:.3f} → {row['matched_after']:.3f} ({floor}) "
+            f"| {100 * row['new_image']:.1f} | {100 * row['new_text']:.1f} "
+            f"| {row['n']} | {row['steps']} | {row['minutes']:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def command(*arguments: str) -> None:
+    """Runs dist-erase; its output goes to standard error."""
+    print("$ dist-erase", *arguments, file=sys.stderr, flush=True)
+    subprocess.run([*COMMAND, *arguments], check=True, stdout=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

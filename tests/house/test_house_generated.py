@@ -1,0 +1,31 @@
+"""What is made from the code says what the code says; `make generate` writes it again."""
+
+from pathlib import Path
+
+import cli_surface
+
+from dist_erase.config.reference import reference
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_reference_of_configuration_keys_is_not_stale():
+    written = (ROOT / "docs/reference/config.md").read_text(encoding="utf-8")
+    assert written == reference(), "run `make generate`"
+
+
+def test_the_reference_names_every_kind_of_key():
+    page = reference()
+    assert "| `lr` | number, > 0 | `1.0e-05` |" in page
+    assert "| `pretrained` | text or null | `laion2b_s34b_b79k` |" in page
+    assert "| `zero_stage` | `0` or `1` or `2` or `3` | `2` |" in page
+    assert "### `data.forget`" in page
+    assert "`data.eval.untouched.NAME`" in page
+    assert "| `paper` | `forget.floor: none`, `forget.side: above`," in page
+
+
+def test_the_command_line_changes_only_on_purpose():
+    written = (Path(__file__).parent / "cli_surface.txt").read_text(encoding="utf-8")
+    assert written == cli_surface.surface(), (
+        "commands or options changed: is that meant for users? then run `make generate`"
+    )

@@ -1,0 +1,55 @@
+"""Importing the package and asking for help are quick: no torch, no Ray."""
+
+import os
+import subprocess
+import sys
+
+import cli_surface
+import pytest
+
+HEAVY = ("torch", "ray", "deepspeed", "open_clip", "webdataset", "numpy", "matplotlib", "sklearn")
+HELP = """
+import sys
+from dist_erase.cli.app import main
+try:
+    main()
+finally:
+    sys.stderr.write("loaded:" + ",".join(sys.modules))
+"""
+
+
+def loaded_by(code: str, *arguments: str) -> set[str]:
+    """Top-level packages in sys.modules of a fresh interpreter that wrote them to stderr."""
+    process = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    names = process.stderr.rpartition("loaded:")[2].split(",")
+    return {name.partition(".")[0] for name in names}
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    loaded = loaded_by(
+        "import sys, dist_erase; sys.stderr.write('loaded:' + ','.join(sys.modules))"
+    )
+    assert "dist_erase" in loaded
+    assert loaded.isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("command", cli_surface.commands())
+def test_help_loads_nothing_heavy(command):
+    loaded = loaded_by(HELP, *command.split()[1:], "--help")
+    assert "typer" in loaded
+    assert loaded.isdisjoint(HEAVY)
+
+
+def test_help_answers_at_once():
+    before = os.times()
+    subprocess.run([sys.executable, "-c", HELP, "--help"], capture_output=True, check=True)
+    after = os.times()
+    # CPU time, not wall time: other tests may keep the cores busy. It takes about 0.4 s.
+    spent = after.children_user - before.children_user + after.children_system
+    assert spent - before.children_system < 2.0
