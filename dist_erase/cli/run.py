@@ -10,6 +10,7 @@ from rich.console import Console
 
 from dist_erase.config.load import load_config
 from dist_erase.config.run import RunConfig
+from dist_erase.errors import EXIT_GOAL_MISSED
 
 
 def run(
@@ -36,8 +37,13 @@ def run(
 
         typer.echo(describe(config))
         return
-    from dist_erase.orchestration.evidence import show
+    from dist_erase.orchestration.evidence import missed_goals, show
     from dist_erase.orchestration.ray_job import run_on_ray
 
     report, folder = run_on_ray(config, resume=resume, overwrite=overwrite)
     show(report, folder, Console())
+    missed = missed_goals(config, report)
+    for goal in missed:
+        typer.echo(f"goal missed: {goal}", err=True)
+    if missed:
+        raise typer.Exit(EXIT_GOAL_MISSED)

@@ -83,6 +83,14 @@ class RayConfig(Section):
     teacher_resources: dict[str, float] = Field(default_factory=lambda: {"CPU": 1.0})
     max_failures: int = Field(3, ge=0, description="Restarts after a worker's death.")
 
+    @field_validator("resources_per_worker", "teacher_resources")
+    @classmethod
+    def resources_are_positive(cls, value: dict[str, float]) -> dict[str, float]:
+        """Ray places only what asks for something."""
+        if not value or any(amount <= 0 for amount in value.values()):
+            raise ValueError(f"resources {value} must name at least one, each above 0")
+        return value
+
 
 class ObserveConfig(Section):
     """Metrics endpoint and console."""

@@ -129,6 +129,28 @@ def show(report: dict[str, Any], folder: Path, console: Console) -> None:
     console.print(f"model    {folder / 'model'}  (open_clip: local-dir:PATH)", soft_wrap=True)
 
 
+def missed_goals(config: RunConfig, report: dict[str, Any]) -> list[str]:
+    """The configured goals and budget that the erased model does not meet, in words."""
+    stop, before, after = config.stop, report["before"], report["after"]
+    missed = []
+    if stop.forget_top1_below is not None:
+        found = after["zero_shot"]["forget"]["top1"]
+        if found >= stop.forget_top1_below:
+            missed.append(f"forget top-1 is {found:.1%}, goal below {stop.forget_top1_below:.1%}")
+    if stop.forget_recall_below is not None:
+        recalls = [d["r1"] or 0.0 for d in after["retrieval"]["forget"].values()]
+        if max(recalls) >= stop.forget_recall_below:
+            missed.append(
+                f"forget recall@1 is {max(recalls):.1%}, goal below {stop.forget_recall_below:.1%}"
+            )
+    kept = [figures["zero_shot"]["retain"] for figures in (before, after)]
+    if stop.retain_drop_above is not None and None not in kept:
+        drop = kept[0]["top1"] - kept[1]["top1"]
+        if drop > stop.retain_drop_above:
+            missed.append(f"retain top-1 fell by {drop:.1%}, budget {stop.retain_drop_above:.1%}")
+    return missed
+
+
 def read_rows(folder: Path) -> list[Row]:
     """The rows of metrics.jsonl; of a step done twice (after a restart) the last."""
     rows: dict[Any, Row] = {}

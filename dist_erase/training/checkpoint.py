@@ -39,6 +39,7 @@ class Progress:
         optimizer_steps: the optimizer's own count.
         retain_before: share of retain pairs that the original model finds, by live evaluation.
         best: best score so far of live evaluation.
+        samples: pairs trained on by all ranks; `seconds`: wall time of the steps done.
     """
 
     step: int
@@ -47,6 +48,8 @@ class Progress:
     optimizer_steps: float = 0.0
     retain_before: float | None = None
     best: float | None = None
+    samples: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

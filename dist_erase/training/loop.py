@@ -49,8 +49,9 @@ class Outcome:
 
     Attributes:
         steps: done in all, over all attempts.
-        seconds: wall time of this attempt's steps.
-        samples_per_second: of this attempt, all ranks.
+        seconds: wall time of these steps; what a killed attempt did beyond its last checkpoint
+            does not count.
+        samples_per_second: over these steps, all ranks.
         stopped: why it ended before the planned steps; None if it did not.
     """
 
@@ -79,13 +80,18 @@ def run_steps(
         batches, parts.teacher, parts.spec, prefetch=recipe.prefetch, steps=steps - start_step
     )
     floor = torch.tensor(progress.floor, device=context.device) if progress.floor else None
-    started, samples, stopped = time.monotonic(), 0, None
+    stopped = None
     try:
         progress = _before_first_step(recipe, parts, progress)
+        started = time.monotonic() - progress.seconds
         for step in range(start_step + 1, steps + 1):
             row = _one_step(recipe, parts, ahead, floor, step, context)
-            samples += row["samples"]
-            progress = replace(progress, step=step)
+            progress = replace(
+                progress,
+                step=step,
+                samples=progress.samples + row["samples"],
+                seconds=time.monotonic() - started,
+            )
             interrupted = context.agree(context.should_stop())
             is_best = False
             if parts.live is not None and parts.live.due(step):
@@ -103,11 +109,10 @@ def run_steps(
                 break
     finally:
         batches.close()
-    seconds = time.monotonic() - started
     return Outcome(
         steps=progress.step,
-        seconds=seconds,
-        samples_per_second=samples / seconds if samples else 0.0,
+        seconds=progress.seconds,
+        samples_per_second=progress.samples / progress.seconds,
         stopped=stopped,
     )
 
