@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-COMMAND = [sys.executable, "-m", "dist_erase.cli.app"]
+COMMAND = [str(Path(sys.executable).with_name("dist-erase"))]
 QUICKSTART, CIFAR100 = "configs/quickstart.yaml", "configs/cifar100/erase.yaml"
 ABLATION = {
     "default": [],

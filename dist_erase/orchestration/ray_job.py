@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from dist_erase.orchestration.evidence import (
     write_report,
 )
 from dist_erase.orchestration.paths import absolute
+from dist_erase.orchestration.pool_watch import watched_pool
 from dist_erase.orchestration.rank import OUTCOME, STOP, read_outcome, user_error
 from dist_erase.orchestration.run_folder import claim, index_cache
 from dist_erase.orchestration.watching import metrics_folder, watched
@@ -62,7 +63,8 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
         before = _ask(config, data, None)
         pool = _start_pool(config, folder, stack)
         original = _answer(before)
-        _fit(config, folder, pool)
+        with nullcontext() if pool is None else watched_pool(pool, metrics):
+            _fit(config, folder, pool)
         outcome = read_outcome(folder)
         if pool is not None:
             pool.shutdown()

@@ -73,7 +73,7 @@ def train(
     else:
         engine.restore_optimizer(saved.optimizer, saved.progress.optimizer_steps)
         progress = saved.progress
-    log.event("start", progress.step, f"attempt {attempt}, world size {context.world}")
+    log.event("start", progress.step, _what_is_ahead(recipe, attempt, context))
     metrics.worker_attempt.set(attempt)
     if progress.floor and context.is_first:
         metrics.similarity_floor.set(sum(progress.floor) / len(progress.floor))
@@ -121,6 +121,16 @@ def train(
         log.event("export", outcome.steps, f"{folder / 'model'}")
     context.barrier()
     return outcome
+
+
+def _what_is_ahead(recipe: Recipe, attempt: int, context: RankContext) -> str:
+    data = recipe.data
+    passes = (
+        ""
+        if data.forget is None
+        else f", each forget pair seen {data.forget_passes(data.steps):.1f} times"
+    )
+    return f"attempt {attempt}, world size {context.world}, {data.steps} steps{passes}"
 
 
 def _build_engine(recipe: Recipe, student: Student, context: RankContext) -> Engine:

@@ -72,7 +72,7 @@ def run_steps(
 
     Raises:
         InterruptedRunError: asked to stop; a checkpoint was written first.
-        NonFiniteLossError: the objective is not finite; the last checkpoint stands.
+        UserError: the objective is not finite; the last checkpoint stands.
     """
     start_step, steps = progress.step, recipe.data.steps
     batches = stream(start_step)

@@ -11,6 +11,7 @@ from torch import Tensor
 from dist_erase.batch import PairBatch, TeacherAnswer
 from dist_erase.distributed.context import RankContext
 from dist_erase.distributed.gather import gather, gather_with_grad
+from dist_erase.errors import UserError
 from dist_erase.losses.objective import ObjectiveSpec, Terms, diagnostics, objective
 from dist_erase.losses.rows import Model, Rows
 from dist_erase.training.engine import Engine
@@ -33,10 +34,6 @@ class StepResult:
     grad_norm: float
     logit_scale: float
     seconds: dict[str, float]
-
-
-class NonFiniteLossError(RuntimeError):
-    """The objective is NaN or infinite; nothing was updated in this step."""
 
 
 def training_step(
@@ -69,7 +66,7 @@ def training_step(
         context: this rank.
 
     Raises:
-        NonFiniteLossError: on every rank, before anything is updated.
+        UserError: the objective is NaN or infinite; on every rank, before anything is updated.
     """
     clock = _Clock()
     sets = [batch.retain] if batch.forget is None else [batch.forget, batch.retain]
@@ -96,8 +93,10 @@ def training_step(
     )
     losses, figures = _global_means(terms, diagnostics(student, floor_b=floor), context)
     if not all(map(_is_finite, losses.values())):
-        raise NonFiniteLossError(
-            f"step {batch.step + 1}: the objective is not finite ({losses}); nothing was updated"
+        raise UserError(
+            "train.lr",
+            f"step {batch.step + 1}: the objective is not finite ({losses}); nothing was updated.",
+            "Lower train.lr or set train.grad_clip, and start anew; the last checkpoint stands.",
         )
 
     with engine.one_reduction():
