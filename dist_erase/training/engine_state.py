@@ -107,7 +107,7 @@ def _create_empty_states(engine: Any, stage: int, keys: list[str], steps: float)
     else:
         flats = [flat for group in base.param_groups for flat in group["params"]]
     for flat in flats:
-        base.state[flat] = {"step": torch.tensor(steps, dtype=torch.float32)}
+        base.state[flat] = {"step": torch.tensor(steps, dtype=torch.float32, device=flat.device)}
         base.state[flat] |= {key: torch.zeros_like(flat) for key in keys}
     _link_states(engine, stage)
 

@@ -67,11 +67,12 @@ def test_sets_and_splits_as_the_table_says(photos, tmp_path):
 def test_an_image_is_forgotten_if_any_caption_matches(photos, tmp_path):
     rows = cats_and_dogs()
     rows.append({"image": "15.png", "caption": "No dog at all but a CAT"})
+    rows.append({"image": "0.png", "caption": "an animal"})
     build_folder(tmp_path / "out", table=write_jsonl(photos, rows), forget_regex=r"\bcat\b")
     out = tmp_path / "out"
     forgotten = captions(out, "train/forget") + captions(out, "eval/forget")
-    assert len(forgotten) == 10
-    assert {"a dog number 15", "No dog at all but a CAT"} < set(forgotten)
+    assert len(forgotten) == 11
+    assert {"a dog number 15", "No dog at all but a CAT", "an animal"} < set(forgotten)
 
 
 def test_thirty_percent_of_each_set_are_held_out_by_image(photos, tmp_path):
