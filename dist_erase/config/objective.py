@@ -15,7 +15,9 @@ class ForgetConfig(Section):
     """Forgetting Module."""
 
     weight: float = Field(3.0, ge=0, description="λ_F; 0 = module off.")
-    loss: Literal["cosine", "joint_ce", "mse_zero", "uniform", "npo", "redirect"] = "cosine"
+    loss: Literal["cosine", "joint_ce", "mse_zero", "uniform", "npo", "redirect"] = Field(
+        "cosine", description="How the association is disrupted; see docs/method.md."
+    )
     floor: Literal["mismatched", "per_pair", "none"] | float = Field(
         "mismatched",
         description="Similarity at which a forget pair counts as forgotten: the teacher's mean "
@@ -43,7 +45,9 @@ class ConsistencyConfig(Section):
     """Consistency Module."""
 
     weight: float = Field(3.0, ge=0, description="λ_C; 0 = module off.")
-    loss: Literal["kl_logits", "kl_features", "l2", "cosine"] = "kl_logits"
+    loss: Literal["kl_logits", "kl_features", "l2", "cosine"] = Field(
+        "kl_logits", description="What is kept: the teacher's logits, or its embeddings."
+    )
     anchor: float = Field(
         3.0, ge=0, description="Weight of the L2 anchor on retain embeddings; 0 = off."
     )

@@ -18,7 +18,7 @@ class NamedRunConfig(Section):
     """The run folder is DIR/NAME."""
 
     name: str = Field("my-run", description="Becomes a metric label: no personal names.")
-    dir: str = "runs"
+    dir: str = Field("runs", description="A folder that every node sees under this path.")
 
     @field_validator("name")
     @classmethod
@@ -44,7 +44,7 @@ class TeacherConfig(Section):
         "pool", description="pool: its own Ray actors; local: a copy in every training process."
     )
     replicas: int = Field(2, ge=1, description="Actors of the pool.")
-    dtype: Literal["bf16", "fp32"] = "bf16"
+    dtype: Literal["bf16", "fp32"] = Field("bf16", description="Of the teacher's forward.")
     prefetch: int = Field(2, ge=1, description="Batches asked for ahead of the step.")
     micro_batch: int = Field(64, ge=1, description="Pairs per teacher forward.")
     timeout_seconds: float = Field(
@@ -56,9 +56,15 @@ class TeacherConfig(Section):
 class StopConfig(Section):
     """Goals (stop early when met) and the budget of damage; checked at live evaluations."""
 
-    forget_top1_below: float | None = Field(None, ge=0, le=1)
-    forget_recall_below: float | None = Field(None, ge=0, le=1)
-    retain_drop_above: float | None = Field(None, ge=0, le=1)
+    forget_top1_below: float | None = Field(
+        None, ge=0, le=1, description="Goal for zero-shot top-1 on the forget set, as a share."
+    )
+    forget_recall_below: float | None = Field(
+        None, ge=0, le=1, description="Goal for recall@1 of the forget set, both directions."
+    )
+    retain_drop_above: float | None = Field(
+        None, ge=0, le=1, description="Budget: what the retain set may lose before the run ends."
+    )
 
 
 class EvaluateConfig(Section):
@@ -79,8 +85,12 @@ class RayConfig(Section):
 
     address: str = Field("auto", description="auto | local (embedded) | HOST:PORT")
     workers: int = Field(2, ge=1, description="Student ranks (the world size).")
-    resources_per_worker: dict[str, float] = Field(default_factory=lambda: {"CPU": 1.0})
-    teacher_resources: dict[str, float] = Field(default_factory=lambda: {"CPU": 1.0})
+    resources_per_worker: dict[str, float] = Field(
+        default_factory=lambda: {"CPU": 1.0}, description="Of each rank, by Ray's names."
+    )
+    teacher_resources: dict[str, float] = Field(
+        default_factory=lambda: {"CPU": 1.0}, description="Of each replica and each evaluation."
+    )
     max_failures: int = Field(3, ge=0, description="Restarts after a worker's death.")
 
     @field_validator("resources_per_worker", "teacher_resources")
@@ -95,12 +105,14 @@ class RayConfig(Section):
 class ObserveConfig(Section):
     """Metrics endpoint and console."""
 
-    bind: str = "127.0.0.1"
+    bind: str = Field("127.0.0.1", description="Address of the metrics endpoint.")
     port: int = Field(0, ge=0, le=65535, description="0 = a free port, printed at the start.")
     grace_seconds: float = Field(
         15.0, ge=0, description="How long the endpoint may stay up for a last scrape at the end."
     )
-    console: Literal["auto", "rich", "plain"] = "auto"
+    console: Literal["auto", "rich", "plain"] = Field(
+        "auto", description="Live view or lines; auto = live on a terminal that fits."
+    )
 
 
 class RunConfig(Section):

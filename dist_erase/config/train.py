@@ -12,8 +12,10 @@ from dist_erase.config.section import Section
 class CheckpointConfig(Section):
     """When checkpoints are written and how many are kept."""
 
-    every_steps: int = Field(100, ge=1)
-    keep_last: int = Field(2, ge=1)
+    every_steps: int = Field(
+        100, ge=1, description="Steps between checkpoints; one is always written at the end."
+    )
+    keep_last: int = Field(2, ge=1, description="Older ones are deleted.")
     keep_best: bool = Field(
         True, description="Also keep the best one by live evaluation; no effect without one."
     )
@@ -22,8 +24,10 @@ class CheckpointConfig(Section):
 class TrainableConfig(Section):
     """Which parameters are changed."""
 
-    towers: Literal["both", "image", "text"] = "both"
-    layers: Literal["all"] = "all"
+    towers: Literal["both", "image", "text"] = Field(
+        "both", description="The tower whose parameters are changed; the other stays as it was."
+    )
+    layers: Literal["all"] = Field("all", description="Only all layers are available yet.")
 
 
 class OptimizerConfig(Section):
@@ -34,18 +38,30 @@ class OptimizerConfig(Section):
     micro_batch: int | None = Field(
         None, ge=1, description="Pairs per rank and forward; null = all at once."
     )
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    lr: float = Field(1.0e-5, gt=0)
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = Field(0.0, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
-    warmup_steps: int = Field(10, ge=0)
+    optimizer: Literal["adamw", "adam", "sgd"] = Field(
+        "adamw", description="PyTorch's own; sgd is without momentum."
+    )
+    lr: float = Field(1.0e-5, gt=0, description="Peak learning rate.")
+    betas: tuple[float, float] = Field(
+        (0.9, 0.98), description="Decay of Adam's moments; no effect with sgd."
+    )
+    weight_decay: float = Field(
+        0.0, ge=0, description="Of matrices and filters; biases, norms and scalars never decay."
+    )
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="After the warm-up: to zero at the last planned step, or not at all."
+    )
+    warmup_steps: int = Field(10, ge=0, description="Steps of linear increase from zero.")
     grad_clip: float = Field(1.0, ge=0, description="Global gradient norm limit; 0 = none.")
     precision: Literal["bf16", "fp32"] = Field(
         "bf16", description="Of the forward; master weights and gradients are fp32 always."
     )
-    zero_stage: Literal[0, 1, 2, 3] = 2
-    logit_scale: Literal["frozen", "trained"] = "frozen"
+    zero_stage: Literal[0, 1, 2, 3] = Field(
+        2, description="What DeepSpeed partitions: 1 optimizer states, 2 gradients, 3 parameters."
+    )
+    logit_scale: Literal["frozen", "trained"] = Field(
+        "frozen", description="Of the temperature and the bias; trained is clamped to 100."
+    )
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
 
 
@@ -71,12 +87,14 @@ class PretrainTrainConfig(OptimizerConfig):
     """Contrastive training from scratch, one process."""
 
     batch: int = Field(128, ge=2, description="Pairs per step.")
-    lr: float = Field(1.0e-3, gt=0)
-    weight_decay: float = Field(0.05, ge=0)
-    warmup_steps: int = Field(50, ge=0)
-    precision: Literal["bf16", "fp32"] = "fp32"
-    zero_stage: Literal[0] = 0
-    logit_scale: Literal["frozen", "trained"] = "trained"
+    lr: float = Field(1.0e-3, gt=0, description="Peak learning rate.")
+    weight_decay: float = Field(0.05, ge=0, description="Of matrices and filters.")
+    warmup_steps: int = Field(50, ge=0, description="Steps of linear increase from zero.")
+    precision: Literal["bf16", "fp32"] = Field("fp32", description="Of the forward.")
+    zero_stage: Literal[0] = Field(0, description="One process partitions nothing.")
+    logit_scale: Literal["frozen", "trained"] = Field(
+        "trained", description="Of the temperature and the bias; trained is clamped to 100."
+    )
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
 
     @model_validator(mode="after")

@@ -27,7 +27,7 @@ def describe(config: RunConfig) -> str:
     folder = Path(config.run.dir) / config.run.name
     forget, retain = data.forget, data.retain
     assert forget is not None
-    left_out = ", ".join(f"{order.left_out} of {order.where}" for order in data.orders)
+    left_out = f"{forget.order.left_out} forget, {retain.order.left_out} retain"
     facts = {
         "model": source.pretrained or source.name,
         "forget set": f"{len(forget.index):,} pairs in {len(forget.index.shards)} shards",

@@ -28,7 +28,7 @@ def watched(observe: ObserveConfig, folder: Path, *, run: str) -> Iterator[Metri
     exporter = RunExporter(
         metrics_folder(folder),
         run=run,
-        file_sd=folder / "prometheus_targets.json",
+        file_sd=folder.parent / ".file_sd" / f"{run}.json",
         bind=observe.bind,
         port=observe.port,
         grace_seconds=observe.grace_seconds,

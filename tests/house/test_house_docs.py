@@ -53,8 +53,9 @@ def check_command_line(shown: str, words: list[str]) -> None:
     assert {w.partition("=")[0] for w in words if w.startswith("--")} <= known, shown
     assert name != "dist-erase" or words[1].startswith("-"), f"unknown command: {shown}"
     kind = KINDS.get(words[1])
-    if kind is not None and len(words) > 2 and words[2].startswith("configs/"):
-        load_config(ROOT / words[2], [w for w in words[3:] if "=" in w and w[0] != "-"], kind)
+    if kind is not None and len(words) > 2:
+        own = words[2] if words[2].startswith("configs/") else "configs/quickstart.yaml"
+        load_config(ROOT / own, [w for w in words[3:] if "=" in w and w[0] != "-"], kind)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
@@ -68,3 +69,10 @@ def test_readme_opens_with_the_two_commands():
     opening = (ROOT / "README.md").read_text(encoding="utf-8")[:1500]
     assert "make quickstart" in opening
     assert "make test" in opening
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_shown_configurations_are_valid(page, tmp_path):
+    for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S):
+        (tmp_path / "shown.yaml").write_text(block, encoding="utf-8")
+        load_config(tmp_path / "shown.yaml", [], RunConfig)

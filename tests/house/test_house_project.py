@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -58,30 +60,31 @@ def test_scripts_start_and_stop_at_the_first_error(script):
 
 
 def packages(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """scripts/debian-packages as a person without root sees it: `id -u` answers 1000."""
-    (tmp_path / "id").write_text("#!/bin/sh\necho 1000\n")
-    (tmp_path / "id").chmod(0o755)
+    """scripts/debian-packages on a machine that has Python, bash, id, and no apt-get."""
+    for tool in ("bash", "env", "id"):
+        (tmp_path / tool).symlink_to(shutil.which(tool) or "missing")
+    (tmp_path / "python3").symlink_to(sys.executable)
     return subprocess.run(
         [ROOT / "scripts/debian-packages", *arguments],
-        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        env={"PATH": str(tmp_path)},
         capture_output=True,
         text=True,
     )
 
 
 def test_what_is_missing_is_named_with_the_command(tmp_path):
-    answer = packages(tmp_path, "python3", "bash", "no-such-tool")
+    answer = packages(tmp_path, "python3", "python3-venv", "bash", "no-such-tool")
     assert answer.returncode == 1
-    assert "this machine lacks: no-such-tool" in answer.stderr
-    assert "sudo apt-get install --yes --no-install-recommends no-such-tool" in answer.stderr
+    assert "this machine lacks: no-such-tool\n" in answer.stderr
+    assert "sudo apt-get install --yes --no-install-recommends no-such-tool\n" in answer.stderr
 
 
 def test_nothing_is_said_where_nothing_is_missing(tmp_path):
-    answer = packages(tmp_path, "python3", "bash")
+    answer = packages(tmp_path, "python3", "python3-venv", "bash")
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
 
 
-def test_a_python_that_is_too_old_is_refused(tmp_path):
+def test_a_python_that_is_too_old_or_missing_is_refused(tmp_path):
     answer = packages(tmp_path, "no-such-python", "bash")
     assert answer.returncode == 1
     assert "make PYTHON=python3.11 TARGET" in answer.stderr

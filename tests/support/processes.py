@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import sys
 import tempfile
 import time
 import traceback
@@ -18,6 +19,7 @@ import torch
 import torch.distributed as dist
 
 GRACE_SECONDS = 5.0
+_COSTLY = ("torch.distributed", "open_clip", "deepspeed")
 
 
 class RanksFailedError(AssertionError):
@@ -31,7 +33,8 @@ def run_ranks(
 
     In each process the default process group is initialised (file store, no port), one thread
     is used, and RANK, LOCAL_RANK, WORLD_SIZE and LOCAL_WORLD_SIZE are set. The processes come
-    from a fork server that has imported torch once, so that a start costs little; they share
+    from a fork server that has imported torch once (and, if the test's process had when the
+    first ranks were started, what else costs seconds), so that a start costs little; they share
     nothing with the test's process.
 
     Args:
@@ -49,7 +52,7 @@ def run_ranks(
             they are killed.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "torch.distributed"])
+    context.set_forkserver_preload(["torch", *(name for name in _COSTLY if name in sys.modules)])
     job = pickle.dumps((function, args))  # plain pickle: no tensors in shared memory
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
