@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from dist_erase.config.section import Section
+
+
+def check_templates(value: list[str]) -> list[str]:
+    """Raises ValueError unless each template has one {} and nothing else in braces."""
+    if not value:
+        raise ValueError("give at least one template")
+    for template in value:
+        if template.count("{}") != 1 or template.count("{") + template.count("}") != 2:
+            raise ValueError(f"template {template!r} must contain {{}} exactly once")
+    return value
 
 
 class SourceConfig(Section):
@@ -44,12 +55,7 @@ class SourceConfig(Section):
     @classmethod
     def templates_have_a_slot(cls, value: list[str]) -> list[str]:
         """Each template has exactly one {}."""
-        for template in value:
-            if template.count("{}") != 1:
-                raise ValueError(f"template {template!r} must contain {{}} exactly once")
-        if not value:
-            raise ValueError("give at least one template")
-        return value
+        return check_templates(value)
 
 
 class EvalSetsConfig(Section):
@@ -127,3 +133,26 @@ class PretrainDataConfig(StreamingConfig):
 
     train: SourceConfig
     eval: SourceConfig
+
+
+def check_class_names(data: DataConfig | PretrainDataConfig) -> None:
+    """Raises ValueError for a set with `caption: cls` where data.classes is null."""
+    if data.classes is not None:
+        return
+    for where, source in _sources(data, "data"):
+        if source.caption == "cls":
+            raise ValueError(
+                f"{where}.caption is cls but data.classes is null; name the JSON file with the "
+                "class names"
+            )
+
+
+def _sources(section: Section, where: str) -> Iterator[tuple[str, SourceConfig]]:
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, SourceConfig):
+            yield f"{where}.{name}", value
+        elif isinstance(value, Section):
+            yield from _sources(value, f"{where}.{name}")
+        elif name == "untouched":
+            yield from ((f"{where}.{name}.{key}", source) for key, source in value.items())

@@ -93,7 +93,8 @@ class ObjectiveConfig(Section):
         """Explicit keys win over the preset's."""
         if not isinstance(value, dict):
             return value
-        preset = _PRESETS.get(value.get("preset", "default"), {})
+        name = value.get("preset", "default")
+        preset = _PRESETS.get(name, {}) if isinstance(name, str) else {}
         merged = dict(value)
         for section, keys in preset.items():
             given = value.get(section)

@@ -7,7 +7,12 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dist_erase.config.data import DataConfig, PretrainDataConfig
+from dist_erase.config.data import (
+    DataConfig,
+    PretrainDataConfig,
+    check_class_names,
+    check_templates,
+)
 from dist_erase.config.model import ModelConfig, ScratchModelConfig
 from dist_erase.config.objective import ObjectiveConfig
 from dist_erase.config.section import Section
@@ -67,17 +72,28 @@ class StopConfig(Section):
     )
 
 
-class EvaluateConfig(Section):
-    """Measuring."""
+class MeasureConfig(Section):
+    """Measuring a finished model."""
 
-    every_steps: int | None = Field(
-        None, ge=1, description="Live evaluation while training; null = only before and after."
-    )
     templates: list[str] = Field(
         default_factory=lambda: ["a photo of a {}."],
         description="Zero-shot prompts; their embeddings are averaged for each class.",
     )
     batch: int = Field(128, ge=1, description="Pairs per forward.")
+
+    @field_validator("templates")
+    @classmethod
+    def templates_have_a_slot(cls, value: list[str]) -> list[str]:
+        """Each template has exactly one {}."""
+        return check_templates(value)
+
+
+class EvaluateConfig(MeasureConfig):
+    """Measuring, also while training."""
+
+    every_steps: int | None = Field(
+        None, ge=1, description="Live evaluation while training; null = only before and after."
+    )
 
 
 class RayConfig(Section):
@@ -148,12 +164,7 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def class_captions_need_names(self) -> RunConfig:
         """`caption: cls` needs data.classes."""
-        for where in ("forget", "retain"):
-            if getattr(self.data, where).caption == "cls" and self.data.classes is None:
-                raise ValueError(
-                    f"data.{where}.caption is cls but data.classes is null; name the JSON file "
-                    "with the class names"
-                )
+        check_class_names(self.data)
         return self
 
 
@@ -165,5 +176,11 @@ class PretrainConfig(Section):
     model: ScratchModelConfig
     data: PretrainDataConfig
     train: PretrainTrainConfig = Field(default_factory=PretrainTrainConfig)
-    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+    evaluate: MeasureConfig = Field(default_factory=MeasureConfig)
     observe: ObserveConfig = Field(default_factory=ObserveConfig)
+
+    @model_validator(mode="after")
+    def class_captions_need_names(self) -> PretrainConfig:
+        """`caption: cls` needs data.classes."""
+        check_class_names(self.data)
+        return self

@@ -69,6 +69,16 @@ class SetIndex:
         """Bytes of all samples, tar headers included."""
         return sum(int((shard.ends - shard.starts).sum()) for shard in self.shards)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex BLAKE2b of the samples' keys, numbers and sizes in order; paths do not count."""
+        digest = hashlib.blake2b(digest_size=16)
+        for shard in self.shards:
+            for rows in (shard.numbers, shard.ends - shard.starts):
+                digest.update(rows.tobytes())
+            digest.update(b"\n".join(shard.keys.tolist()))
+        return digest.hexdigest()
+
     def locate(self, position: int) -> tuple[int, int]:
         """Position → (shard number, row in that `ShardIndex`)."""
         shard_no = int(np.searchsorted(self._firsts, position, side="right")) - 1

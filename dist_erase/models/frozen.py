@@ -46,7 +46,7 @@ class FrozenClip:
         self.family = family_of(model)
         self.logit_scale = exp_scale(model)
         bias: Tensor | None = getattr(model, "logit_bias", None)
-        self.logit_bias = None if bias is None else float(bias)
+        self.logit_bias = None if bias is None else float(bias.detach())
         self._device = torch.device(device)
         self._dtype = dtype
         self._micro_batch = micro_batch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import logging
+import pickle
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 import open_clip
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from dist_erase.errors import UserError
@@ -19,6 +21,17 @@ from dist_erase.errors import UserError
 LOCAL_DIR = "local-dir:"
 CONFIG_FILE = "open_clip_config.json"
 _SHAPE_KEYS = ("embed_dim", "vision_cfg", "text_cfg")
+_WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pth"}  # that open_clip looks for in a local-dir
+_DAMAGED = (EOFError, pickle.UnpicklingError)
+_UNFIT = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    OSError,
+    SafetensorError,
+)  # what open_clip raises, depending on what is wrong where
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +62,7 @@ def resolve(architecture: str, pretrained: str | None) -> ModelSource:
         return ModelSource(name=f"{LOCAL_DIR}{folder}", pretrained=None, model_cfg=model_cfg)
     name, model_cfg = _architecture_config(architecture)
     if pretrained is not None:
-        _check_weights(name, pretrained)
+        _check_weights(name, model_cfg, pretrained)
     return ModelSource(name=name, pretrained=pretrained, model_cfg=model_cfg)
 
 
@@ -68,13 +81,10 @@ def build(source: ModelSource) -> nn.Module:
             model: nn.Module = open_clip.create_model(
                 source.name, pretrained=source.pretrained, output_dict=True
             )
-    except (RuntimeError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(
-            "model.pretrained",
-            f"{source.pretrained or source.name} cannot be loaded into {source.name}: {reason}",
-            "Use weights of this architecture, or fetch them on this machine first.",
-        ) from error
+    except _DAMAGED as error:
+        raise _cannot_build(source, "it is damaged, or holds more than tensors") from error
+    except _UNFIT as error:
+        raise _cannot_build(source, " ".join(str(error).split())[:300]) from error
     finally:
         logging.getLogger().setLevel(level)
     if isinstance(model, open_clip.CoCa):
@@ -86,6 +96,20 @@ def build(source: ModelSource) -> nn.Module:
     return model
 
 
+def _cannot_build(source: ModelSource, reason: str) -> UserError:
+    if source.pretrained is None and not source.name.startswith(LOCAL_DIR):
+        return UserError(
+            "model.architecture",
+            f"open_clip cannot build {source.name}: {reason}.",
+            "Compare it with the model files that open_clip brings along.",
+        )
+    return UserError(
+        "model.pretrained",
+        f"{source.pretrained or source.name} cannot be loaded: {reason}.",
+        "Use weights of this architecture, or fetch them on this machine first.",
+    )
+
+
 def load_tokenizer(source: ModelSource) -> Any:
     """The model's own tokenizer: list of n strings to int64 [n, L]."""
     return open_clip.get_tokenizer(source.name)
@@ -94,15 +118,16 @@ def load_tokenizer(source: ModelSource) -> Any:
 def _architecture_config(architecture: str) -> tuple[str, dict[str, Any]]:
     if architecture.endswith(".json"):
         return _json_config(Path(architecture))
-    model_cfg = open_clip.get_model_config(architecture.replace("/", "-"))
-    if model_cfg is None:
-        near = difflib.get_close_matches(architecture, open_clip.list_models(), n=3)
+    name = architecture.replace("/", "-")
+    known = open_clip.list_models()
+    if name not in known:  # open_clip itself would ask the network
+        near = difflib.get_close_matches(architecture, known, n=3)
         raise UserError(
             "model.architecture",
             f"open_clip has no architecture {architecture!r}.",
             f"Did you mean {', '.join(near)}?" if near else "Name one, or a model JSON file.",
         )
-    return architecture.replace("/", "-"), model_cfg
+    return name, open_clip.get_model_config(name)
 
 
 def _json_config(path: Path) -> tuple[str, dict[str, Any]]:
@@ -142,8 +167,16 @@ def _local_dir_config(folder: Path) -> dict[str, Any]:
             "If it is to be trained here first: dist-erase pretrain CONFIG "
             f"run.dir={run.parent} run.name={run.name}",
         )
-    config: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    model_cfg: dict[str, Any] = config["model_cfg"]
+    problem = None
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        model_cfg: dict[str, Any] = config["model_cfg"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        problem = f"{CONFIG_FILE} of {folder} is not one of open_clip's (no model_cfg)."
+    if not any(path.suffix in _WEIGHT_SUFFIXES for path in folder.iterdir()):
+        problem = f"{folder} has {CONFIG_FILE} but no weights."  # open_clip would draw new ones
+    if problem:
+        raise UserError("model.pretrained", problem, "Copy the whole folder again.")
     return model_cfg
 
 
@@ -161,9 +194,18 @@ def _same_architecture(
         )
 
 
-def _check_weights(name: str, pretrained: str) -> None:
+def _check_weights(name: str, model_cfg: dict[str, Any], pretrained: str) -> None:
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained in tags:
+        made_with = open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu", False)
+        quick = f"{name}-quickgelu"
+        if made_with and not model_cfg.get("quick_gelu") and quick in open_clip.list_models():
+            raise UserError(
+                "model.architecture",
+                f"the weights {pretrained!r} were made with QuickGELU, which {name} does not use: "
+                "they load, but see worse.",
+                f"Use {quick}.",
+            )
         return
     if Path(pretrained).is_file():
         return

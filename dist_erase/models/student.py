@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -11,7 +12,7 @@ from dist_erase.batch import ImageSpec
 from dist_erase.models.preprocess import image_spec, normalise
 from dist_erase.models.resolve import ModelSource, build, family_of, reshape_scalars
 
-_MAX_LOGIT_SCALE = 4.6052  # ln 100, CLIP section 2.5
+MAX_LOGIT_SCALE = math.log(100)  # of a trained one; CLIP, section 2.5
 
 
 class Student(nn.Module):
@@ -77,11 +78,6 @@ class Student(nn.Module):
         if self._freeze_statistics:
             self.clip.eval()
         return self
-
-    @torch.no_grad()
-    def clamp_logit_scale(self) -> None:
-        """Keeps a trained exp(logit_scale) at or below 100 (CLIP section 2.5)."""
-        self.clip.logit_scale.clamp_(max=_MAX_LOGIT_SCALE)
 
     def _choose_trainable(self, logit_scale: str, towers: str) -> None:
         for name, parameter in self.clip.named_parameters():

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray.exceptions import AuthenticationError
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from dist_erase.config.run import RayConfig, RunConfig
 from dist_erase.errors import UserError
 
 Bundle = dict[str, float]
+_ANSWER_SECONDS = 10.0
+_ROOM_SECONDS = 25.0
 
 
 @contextmanager
@@ -25,13 +30,14 @@ def cluster(config: RayConfig) -> Iterator[None]:
         yield
         return
     try:
+        _knock(config.address)
         ray.init(address=config.address, log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError as error:
+    except (ConnectionError, AuthenticationError) as error:
         raise UserError(
             "ray.address",
             f"no Ray cluster answers at {config.address} ({' '.join(str(error).split())[:200]}).",
             "Start one with `ray start --head`, give its HOST:PORT, or set ray.address=local for "
-            "an embedded one.",
+            "an embedded one. For one that asks for a token, set RAY_AUTH_MODE=token here too.",
         ) from None
     try:
         yield
@@ -39,12 +45,25 @@ def cluster(config: RayConfig) -> Iterator[None]:
         ray.shutdown()
 
 
+def _knock(address: str) -> None:
+    """Raises ConnectionError if nobody listens at HOST:PORT: Ray would try for 14 minutes.
+
+    Ray looks for `auto` and `local` on this machine by itself.
+    """
+    host, colon, port = address.rpartition(":")
+    try:
+        if colon:
+            socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise ConnectionError(str(error)) from error
+
+
 def bundles(config: RunConfig) -> list[tuple[str, Bundle]]:
-    """What is placed as a unit each: workers first, then teacher replicas."""
-    asked = [("worker", config.ray.resources_per_worker)] * config.ray.workers
-    if config.teacher.kind == "pool":
-        asked += [("teacher replica", config.ray.teacher_resources)] * config.teacher.replicas
-    return asked
+    """What is placed as a unit each, in the order of placing."""
+    return [
+        *[("teacher replica", config.ray.teacher_resources)] * _replicas(config),
+        *[("worker", config.ray.resources_per_worker)] * config.ray.workers,
+    ]
 
 
 def check_room(config: RunConfig) -> None:
@@ -63,10 +82,35 @@ def check_room(config: RunConfig) -> None:
     )
     raise UserError(
         "ray.workers, teacher.replicas",
-        f"{len(homeless)} of {config.ray.workers} workers and {config.teacher.replicas} teacher "
+        f"{len(homeless)} of {config.ray.workers} workers and {_replicas(config)} teacher "
         f"replicas find no room, first a {homeless[0]} ({lacks}; {len(nodes)} nodes).",
         "Lower ray.workers, teacher.replicas, ray.resources_per_worker or ray.teacher_resources, "
         "or add nodes.",
+    )
+
+
+def wait_for_room(config: RunConfig, *, seconds: float = _ROOM_SECONDS) -> None:
+    """Raises UserError if others hold what the run needs for longer than `seconds`.
+
+    Places everything for a moment; Ray itself would wait for ever.
+    """
+    group = placement_group([bundle for _, bundle in bundles(config)])
+    try:
+        found = group.wait(seconds)
+    finally:
+        remove_placement_group(group)
+    if found:
+        return
+    free, present = ray.available_resources(), ray.cluster_resources()
+    lacks = ", ".join(
+        f"{name}: {amount:g} asked, {free.get(name, 0):g} free of {present.get(name, 0):g}"
+        for name, amount in _sums(config).items()
+    )
+    raise UserError(
+        "ray.workers, teacher.replicas",
+        f"{config.ray.workers} workers and {_replicas(config)} teacher replicas found no free "
+        f"place in {seconds:g} s ({lacks}).",
+        "End what else runs on the cluster, ask for less, or add nodes.",
     )
 
 
@@ -77,6 +121,10 @@ def resources_in_words(config: RunConfig) -> tuple[str, str]:
         ", ".join(f"{name} {amount:g}" for name, amount in asked.items()),
         ", ".join(f"{name} {present.get(name, 0):g}" for name in asked),
     )
+
+
+def _replicas(config: RunConfig) -> int:
+    return config.teacher.replicas if config.teacher.kind == "pool" else 0
 
 
 def _place(bundle: Bundle, nodes: list[Bundle]) -> bool:

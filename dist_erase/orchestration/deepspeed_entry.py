@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,6 +21,7 @@ from dist_erase.config.run import RunConfig
 from dist_erase.distributed.context import RankContext
 from dist_erase.errors import (
     EXIT_DONE,
+    EXIT_GOAL_MISSED,
     EXIT_INTERRUPTED,
     EXIT_USER_ERROR,
     InterruptedRunError,
@@ -27,31 +29,42 @@ from dist_erase.errors import (
 )
 from dist_erase.models.frozen import load_frozen
 from dist_erase.observability.emit import Metrics
-from dist_erase.orchestration.evidence import measure_erased, measure_original, show, write_report
+from dist_erase.orchestration.evidence import (
+    measure_erased,
+    measure_original,
+    missed_goals,
+    show,
+    write_report,
+)
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.rank import read_outcome, run_rank
-from dist_erase.orchestration.run_folder import claim, index_cache
+from dist_erase.orchestration.run_folder import alone, claim, discard_unstarted, index_cache
 from dist_erase.orchestration.watching import watched
 from dist_erase.teacher.local import LocalTeacher
-from dist_erase.training.data_plan import DataPlan, plan_run
+from dist_erase.training.data_plan import plan_run
 from dist_erase.training.engine import start_deepspeed
+from dist_erase.training.recipe import recipe_for_run
+
+T = TypeVar("T")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs this process's rank; gives the exit code (0, 2 user error, 75 interrupted)."""
+    """Runs this process's rank; gives the exit code (0, 2 user error, 3 goal missed, 75 interrupted)."""
     options = _parse(arguments)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
         config = absolute(load_config(Path(options.config), options.overrides, RunConfig).config)
-        _run(config, options, stop)
+        missed = _run(config, options, stop)
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return EXIT_USER_ERROR
     except InterruptedRunError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_INTERRUPTED
-    return EXIT_DONE
+    for goal in missed:
+        sys.stderr.write(f"goal missed: {goal}\n")
+    return EXIT_GOAL_MISSED if missed else EXIT_DONE
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -59,14 +72,15 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", required=True, help="YAML file, as for `dist-erase run`")
     parser.add_argument("--resume", action="store_true", help="continue the run in its folder")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in its folder")
-    parser.add_argument("--local_rank", type=int, default=0, help="set by the launcher")
+    parser.add_argument("--local_rank", help="set by the launcher; the environment says it too")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     return parser.parse_args(arguments)
 
 
-def _run(config: RunConfig, options: argparse.Namespace, stop: threading.Event) -> None:
-    device = _device(options.local_rank)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["LOCAL_WORLD_SIZE"])))
+def _run(config: RunConfig, options: argparse.Namespace, stop: threading.Event) -> list[str]:
+    """Trains, and on rank 0 measures and reports; gives the goals that were missed."""
+    device = _device()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // _local_world()))
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend)
     start_deepspeed(backend)
@@ -77,31 +91,52 @@ def _run(config: RunConfig, options: argparse.Namespace, stop: threading.Event) 
         should_stop=stop.is_set,
     )
     with ExitStack() as stack:
-
-        def prepare() -> tuple[DataPlan, Path]:
-            data = plan_run(config, index_cache(config), look_for_overlap=True)
-            data.check_world(context.world, where="number of processes")
-            return data, claim(config, resume=options.resume, overwrite=options.overwrite)
-
-        data, folder = context.from_first(prepare)
+        folder = context.from_first(lambda: _claim(config, options, context.world, stack))
         watching = watched(config.observe, folder, run=config.run.name)
-        metrics = stack.enter_context(watching if context.is_first else nullcontext(None))
-        clip = load_frozen(
-            config.model,
-            dtype=config.teacher.dtype,
-            device=str(device),
-            micro_batch=config.teacher.micro_batch,
+        metrics = _on_every_rank(
+            context,
+            lambda: stack.enter_context(watching if context.is_first else nullcontext(None)),
+        )
+        clip = _on_every_rank(
+            context,
+            lambda: load_frozen(
+                config.model,
+                dtype=config.teacher.dtype,
+                device=str(device),
+                micro_batch=config.teacher.micro_batch,
+            ),
         )
         run_rank(config, folder, context, LocalTeacher(clip))
         dist.destroy_process_group()
-        if context.is_first:
-            _finish(config, folder, data, metrics, str(device))
+        return _finish(config, folder, metrics, str(device)) if context.is_first else []
 
 
-def _finish(
-    config: RunConfig, folder: Path, data: DataPlan, metrics: Metrics | None, device: str
-) -> None:
+def _claim(config: RunConfig, options: argparse.Namespace, world: int, stack: ExitStack) -> Path:
+    data = plan_run(config, index_cache(config), look_for_overlap=True)
+    data.check_world(world, where="number of processes")
+    recipe_for_run(config, data).check()
+    stack.enter_context(alone(config))
+    folder = claim(config, resume=options.resume, overwrite=options.overwrite)
+    if not options.resume:
+        stack.callback(discard_unstarted, folder)
+    return folder
+
+
+def _on_every_rank(context: RankContext, prepare: Callable[[], T]) -> T:
+    """What `prepare` gives; raises on every rank if it fails on one, so that none waits."""
+    error: UserError | None = None
+    try:
+        prepared = prepare()
+    except UserError as found:
+        error = found
+    if context.agree(error is not None):
+        raise error or UserError("start", "another rank cannot start.", "Its message says why.")
+    return prepared
+
+
+def _finish(config: RunConfig, folder: Path, metrics: Metrics | None, device: str) -> list[str]:
     outcome: dict[str, Any] = read_outcome(folder)
+    data = plan_run(config, index_cache(config), look_for_overlap=True)
     report = write_report(
         config,
         folder,
@@ -112,10 +147,17 @@ def _finish(
         metrics=metrics,
     )
     show(report, folder, Console())
+    return missed_goals(config, report)
 
 
-def _device(local_rank: int) -> torch.device:
+def _local_world() -> int:
+    """Processes on this machine: torchrun and DeepSpeed's launcher name them differently."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ["LOCAL_SIZE"])
+
+
+def _device() -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
+    local_rank = int(os.environ["LOCAL_RANK"])
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)

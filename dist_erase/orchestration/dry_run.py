@@ -6,11 +6,11 @@ from pathlib import Path
 
 from dist_erase.config.run import RunConfig
 from dist_erase.errors import UserError
-from dist_erase.models.resolve import resolve
 from dist_erase.orchestration.cluster import check_room, cluster, resources_in_words
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.run_folder import index_cache
 from dist_erase.training.data_plan import plan_run
+from dist_erase.training.recipe import recipe_for_run
 
 
 def describe(config: RunConfig) -> str:
@@ -23,7 +23,9 @@ def describe(config: RunConfig) -> str:
     config = absolute(config)
     data = plan_run(config, index_cache(config), look_for_overlap=True)
     data.check_world(config.ray.workers, where="ray.workers")
-    source = resolve(config.model.architecture, config.model.pretrained)
+    recipe = recipe_for_run(config, data)
+    recipe.check()
+    source = recipe.source
     folder = Path(config.run.dir) / config.run.name
     forget, retain = data.forget, data.retain
     assert forget is not None

@@ -18,7 +18,7 @@ from dist_erase.config.explain import config_hash
 from dist_erase.config.run import RunConfig
 from dist_erase.errors import UserError
 from dist_erase.observability.emit import Metrics
-from dist_erase.orchestration.cluster import check_room, cluster
+from dist_erase.orchestration.cluster import check_room, cluster, wait_for_room
 from dist_erase.orchestration.evidence import (
     Measured,
     measure_erased,
@@ -29,7 +29,13 @@ from dist_erase.orchestration.evidence import (
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.pool_watch import watched_pool
 from dist_erase.orchestration.rank import OUTCOME, STOP, read_outcome, user_error
-from dist_erase.orchestration.run_folder import claim, index_cache
+from dist_erase.orchestration.run_folder import (
+    alone,
+    check_claim,
+    claim,
+    discard_unstarted,
+    index_cache,
+)
 from dist_erase.orchestration.watching import metrics_folder, watched
 from dist_erase.orchestration.worker import train_rank
 from dist_erase.teacher.pool import TeacherPool
@@ -52,17 +58,22 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
     config = absolute(config)
     data = plan_run(config, index_cache(config), look_for_overlap=True)
     data.check_world(config.ray.workers, where="ray.workers")
-    recipe_for_run(config, data).objective("softmax")
+    recipe_for_run(config, data).check()
     with ExitStack() as stack:
+        stack.enter_context(alone(config))
+        check_claim(config, resume=resume, overwrite=overwrite)
         stack.enter_context(cluster(config.ray))
         check_room(config)
+        wait_for_room(config)
+        # Before the folder is claimed: a model or an image that cannot be read costs nothing then.
+        original = _answer(_ask(config, data, None))
         folder = claim(config, resume=resume, overwrite=overwrite)
+        if not resume:
+            stack.callback(discard_unstarted, folder)
         metrics = stack.enter_context(watched(config.observe, folder, run=config.run.name))
         _state_facts(metrics, config)
         stack.enter_context(_stop_file_on_sigterm(folder))
-        before = _ask(config, data, None)
         pool = _start_pool(config, folder, stack)
-        original = _answer(before)
         with nullcontext() if pool is None else watched_pool(pool, metrics):
             _fit(config, folder, pool)
         outcome = read_outcome(folder)
@@ -73,6 +84,13 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
             config, folder, data, before=original, after=erased, outcome=outcome, metrics=metrics
         )
     return report, folder
+
+
+class _Trainer(TorchTrainer):  # type: ignore[misc]  # Ray ships no types
+    """Leaves Ctrl-C to the driver: Ray's own handler would end it with exit code 0."""
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        pass
 
 
 def _start_pool(config: RunConfig, folder: Path, stack: ExitStack) -> TeacherPool | None:
@@ -93,7 +111,7 @@ def _fit(config: RunConfig, folder: Path, pool: TeacherPool | None) -> None:
     (folder / OUTCOME).unlink(missing_ok=True)
     resources = dict(config.ray.resources_per_worker)
     use_gpu = resources.get("GPU", 0) > 0
-    trainer = TorchTrainer(
+    trainer = _Trainer(
         train_rank,
         train_loop_config={
             "config": config.model_dump(mode="json"),
@@ -132,7 +150,10 @@ def _ask(config: RunConfig, data: DataPlan, folder: Path | None) -> Any:
     """Measures on the cluster, with the resources of a teacher replica."""
     resources = dict(config.ray.teacher_resources)
     options = ray.remote(_measure_remotely).options(
-        num_cpus=resources.pop("CPU", 0), num_gpus=resources.pop("GPU", 0), resources=resources
+        num_cpus=resources.pop("CPU", 0),
+        num_gpus=resources.pop("GPU", 0),
+        memory=resources.pop("memory", None),
+        resources=resources,
     )
     return options.remote(config, data, folder)
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
+
+from filelock import FileLock, Timeout
 
 from dist_erase.config.explain import config_hash
 from dist_erase.config.run import PretrainConfig, RunConfig
 from dist_erase.errors import UserError
 from dist_erase.storage import write_json
+from dist_erase.training.assemble import ATTEMPTS
 
 _CONFIG = "config.json"
 FATAL = "user_error.json"
+METRICS = "metrics"
 # What may differ between the parts of one run: where and how it runs, never what it learns.
 _MAY_CHANGE = (
     "run.dir",
@@ -40,10 +46,10 @@ _MAY_CHANGE = (
 _PATHS = ("shards", "classes", "architecture", "pretrained")
 
 
-def claim(
+def check_claim(
     config: RunConfig | PretrainConfig, *, resume: bool = False, overwrite: bool = False
 ) -> Path:
-    """Makes the run folder this run's own.
+    """Whether `claim` would succeed; changes nothing. Gives the run folder.
 
     Raises:
         UserError: it holds another run, there is nothing to resume, or the configuration
@@ -51,10 +57,9 @@ def claim(
     """
     folder = Path(config.run.dir) / config.run.name
     stored = folder / _CONFIG
-    if overwrite and folder.exists():
-        _refuse_foreign(folder, stored)
-        shutil.rmtree(folder)
-    if stored.exists():
+    if resume and overwrite:
+        raise UserError("--resume", "is given with --overwrite.", "Choose one of them.")
+    if stored.exists() and not overwrite:
         if not resume:
             raise UserError(
                 "run.name",
@@ -67,12 +72,54 @@ def claim(
         raise UserError(
             "--resume", f"{folder} holds no run.", "Start it without --resume, or mend run.name."
         )
-    elif folder.exists():
-        _refuse_foreign(folder, stored)
+    elif folder.exists() and not stored.exists() and any(folder.iterdir()):
+        raise UserError(
+            "run.name",
+            f"{folder} exists and is no run folder ({_CONFIG} is missing).",
+            "Choose another run.name or run.dir.",
+        )
+    return folder
+
+
+def claim(
+    config: RunConfig | PretrainConfig, *, resume: bool = False, overwrite: bool = False
+) -> Path:
+    """Makes the run folder this run's own; raises UserError as `check_claim` does."""
+    folder = check_claim(config, resume=resume, overwrite=overwrite)
+    stored = folder / _CONFIG
+    if overwrite and folder.exists():
+        shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FATAL).unlink(missing_ok=True)
+    shutil.rmtree(folder / METRICS, ignore_errors=True)  # of the ranks of an earlier part
     write_json(stored, {"hash": config_hash(config), "config": config.model_dump(mode="json")})
     return folder
+
+
+def discard_unstarted(folder: Path) -> None:
+    """Removes a folder that was claimed anew and in which no rank ever started."""
+    if not (folder / ATTEMPTS).exists():
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def alone(config: RunConfig | PretrainConfig) -> Iterator[None]:
+    """Inside, no other driver works on the same run folder; UserError if one does."""
+    path = Path(config.run.dir) / f".{config.run.name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            "run.name",
+            f"another process is at work on the run {config.run.name}.",
+            "Wait for it or stop it, or choose another run.name.",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def state_of(
@@ -86,22 +133,13 @@ def state_of(
     return "same" if saved["hash"] == config_hash(config) else "other"
 
 
-def _refuse_foreign(folder: Path, stored: Path) -> None:
-    if not stored.exists() and any(folder.iterdir()):
-        raise UserError(
-            "run.name",
-            f"{folder} exists and is no run folder ({_CONFIG} is missing).",
-            "Choose another run.name or run.dir.",
-        )
-
-
 def _refuse_changes(old: dict[str, Any], config: RunConfig | PretrainConfig) -> None:
     before, now = _flat(old), _flat(config.model_dump(mode="json"))
     changed = [
         key
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
-        and not key.startswith(_MAY_CHANGE)
+        and not f"{key}.".startswith(_MAY_CHANGE)
         and key.rpartition(".")[2] not in _PATHS
     ]
     if changed:

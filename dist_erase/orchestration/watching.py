@@ -13,11 +13,12 @@ from dist_erase.observability.emit import Metrics
 from dist_erase.observability.exporter import RunExporter
 from dist_erase.observability.progress import follow, make_progress
 from dist_erase.observability.snapshot import SnapshotWriter
+from dist_erase.orchestration.run_folder import METRICS
 
 
 def metrics_folder(folder: Path) -> Path:
     """Where every process of the run leaves its metrics."""
-    return folder / "metrics"
+    return folder / METRICS
 
 
 @contextmanager

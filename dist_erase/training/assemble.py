@@ -11,6 +11,7 @@ from dist_erase.data.pairs import PairStream
 from dist_erase.distributed.context import RankContext
 from dist_erase.errors import UserError
 from dist_erase.models.export import export_model
+from dist_erase.models.fingerprint import fingerprint
 from dist_erase.models.resolve import exp_scale, load_tokenizer
 from dist_erase.models.student import Student
 from dist_erase.observability.emit import Metrics
@@ -24,6 +25,8 @@ from dist_erase.training.live_evaluation import LiveEvaluation
 from dist_erase.training.loop import Outcome, Parts, run_steps
 from dist_erase.training.recipe import Recipe
 from dist_erase.training.step import TeacherConstants
+
+ATTEMPTS = "attempts"  # one line for each start, in the run folder
 
 
 def train(
@@ -61,18 +64,20 @@ def train(
         freeze_statistics=recipe.freeze_statistics,
     )
     constants = _teacher_constants(student)
+    identity = context.from_first(lambda: _identity(recipe, student))
     saved = checkpoints.newest()
     if saved is not None:
-        _check_order(saved)
+        _check_same_run(saved, recipe, identity)
         student.clip.load_state_dict(saved.weights)
     engine = _build_engine(recipe, student, context)
     tokenizer = load_tokenizer(recipe.source)
     if saved is None:
         floor = measure_floor(recipe, student, teacher, tokenizer, context)
-        progress = Progress(step=0, floor=floor, order_version=ORDER_VERSION)
+        progress = Progress(step=0, floor=floor, order_version=ORDER_VERSION, identity=identity)
     else:
         engine.restore_optimizer(saved.optimizer, saved.progress.optimizer_steps)
         progress = saved.progress
+        del saved  # three times the model
     log.event("start", progress.step, _what_is_ahead(recipe, attempt, context))
     metrics.worker_attempt.set(attempt)
     if progress.floor and context.is_first:
@@ -153,11 +158,38 @@ def _build_engine(recipe: Recipe, student: Student, context: RankContext) -> Eng
 def _teacher_constants(student: Student) -> TeacherConstants:
     bias = getattr(student.clip, "logit_bias", None)
     return TeacherConstants(
-        scale=exp_scale(student.clip), bias=None if bias is None else float(bias)
+        scale=exp_scale(student.clip), bias=None if bias is None else float(bias.detach())
     )
 
 
-def _check_order(saved: Saved) -> None:
+def _identity(recipe: Recipe, student: Student) -> dict[str, str]:
+    """What must be the same for a run to be continued, whatever its paths are."""
+    clip = student.clip
+    found = {
+        "original model": fingerprint(
+            clip.state_dict(), recipe.source.model_cfg, student.image_spec
+        ),
+        "retain set": recipe.data.retain.index.fingerprint,
+    }
+    if recipe.data.forget is not None:
+        found["forget set"] = recipe.data.forget.index.fingerprint
+    return found
+
+
+def _check_same_run(saved: Saved, recipe: Recipe, identity: dict[str, str]) -> None:
+    changed = [name for name, one in saved.progress.identity.items() if identity[name] != one]
+    if changed:
+        raise UserError(
+            "--resume",
+            f"the {' and the '.join(changed)} are not those that the run began with.",
+            "Give the same ones (their paths may differ), or start another run.",
+        )
+    if saved.progress.step > recipe.data.steps:
+        raise UserError(
+            "--resume",
+            f"{saved.progress.step} steps are done, but only {recipe.data.steps} are planned now.",
+            "Plan at least as many, or start another run.",
+        )
     if saved.progress.order_version != ORDER_VERSION:
         raise UserError(
             "--resume",
@@ -170,7 +202,7 @@ def _check_order(saved: Saved) -> None:
 def _count_attempt(folder: Path) -> int:
     """1 for the first start of this run folder, and so on."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "attempts"
+    path = folder / ATTEMPTS
     with path.open("a", encoding="utf-8") as stream:
         stream.write("start\n")
     return len(path.read_text(encoding="utf-8").splitlines())

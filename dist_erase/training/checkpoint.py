@@ -40,6 +40,8 @@ class Progress:
         retain_before: share of retain pairs that the original model finds, by live evaluation.
         best: best score so far of live evaluation.
         samples: pairs trained on by all ranks; `seconds`: wall time of the steps done.
+        stopped: why the run has ended before its planned steps; None = it has not.
+        identity: fingerprints of the original model and of each set, by name.
     """
 
     step: int
@@ -50,6 +52,8 @@ class Progress:
     best: float | None = None
     samples: int = 0
     seconds: float = 0.0
+    stopped: str | None = None
+    identity: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +104,7 @@ class Checkpoints:
             temporary.rename(final)
             if is_best:
                 write_json(self._folder / _BEST, {"checkpoint": final.name})
-            self._prune()
+            self._prune(final)
         self._context.barrier()
         return final
 
@@ -110,25 +114,33 @@ class Checkpoints:
         return None if path is None else _load(path)
 
     def _newest_path(self) -> Path | None:
-        for path in reversed(_complete_names(self._folder)):
+        for path in reversed(_by_age(self._folder)):
             fault = what_is_wrong(path)
             if fault is None:
                 return path
             log.warning("checkpoint %s is passed over: %s", path, fault)
         return None
 
-    def _prune(self) -> None:
+    def _prune(self, written: Path) -> None:
         best = self._folder / _BEST
         kept = {json.loads(best.read_text())["checkpoint"]} if best.exists() else set()
-        for path in _complete_names(self._folder)[: -self._keep_last]:
+        # Newer ones than the one just written were passed over: they are damaged, and do not count.
+        older = [path for path in _by_age(self._folder) if _age(path) <= _age(written)]
+        for path in older[: -self._keep_last]:
             if path.name not in kept:
                 shutil.rmtree(path)
         for path in self._folder.glob(".step-*.tmp"):
             shutil.rmtree(path)  # left by an attempt that died while writing
 
 
-def _complete_names(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"), key=lambda path: path.name)
+def _by_age(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*-attempt-*"), key=_age)
+
+
+def _age(path: Path) -> tuple[int, int]:
+    """Step and attempt, the later the higher."""
+    _, step, _, attempt = path.name.split("-")
+    return int(step), int(attempt)
 
 
 def _load(path: Path) -> Saved:

@@ -21,7 +21,7 @@ def deepspeed_json(*, zero_stage: int, grad_clip: float, extra: dict[str, Any]) 
         extra: the user's raw JSON.
 
     Raises:
-        UserError: `extra` sets a key that the typed configuration owns.
+        UserError: `extra` sets a key that the typed configuration owns, or is misshapen.
     """
     ours: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": 1,
@@ -42,18 +42,26 @@ def deepspeed_json(*, zero_stage: int, grad_clip: float, extra: dict[str, Any]) 
         "scheduler": "train.schedule",
         "bf16": "train.precision",
         "fp16": "train.precision",
+        "amp": "train.precision",
+        "torch_autocast": "train.precision",
+        "data_types": "train.precision",
     }
     for key, ours_key in owned.items():
         if key in extra:
             raise UserError(
                 f"deepspeed.{key}", "this is set by the typed configuration.", f"Use {ours_key}."
             )
-    if "stage" in extra.get("zero_optimization", {}):
+    zero = extra.get("zero_optimization", {})
+    if not isinstance(zero, dict):
+        raise UserError(
+            "deepspeed.zero_optimization",
+            f"is {zero!r}, not a section.",
+            "Give DeepSpeed's own keys below it.",
+        )
+    if "stage" in zero:
         raise UserError(
             "deepspeed.zero_optimization.stage",
             "this is set by the typed configuration.",
             "Use train.zero_stage.",
         )
-    merged = ours | extra
-    merged["zero_optimization"] = extra.get("zero_optimization", {}) | ours["zero_optimization"]
-    return merged
+    return ours | extra | {"zero_optimization": zero | ours["zero_optimization"]}

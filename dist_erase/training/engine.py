@@ -12,7 +12,7 @@ import torch
 from deepspeed.utils import logger as deepspeed_logger
 from torch import Tensor, nn
 
-from dist_erase.models.student import Student
+from dist_erase.models.student import MAX_LOGIT_SCALE, Student
 from dist_erase.training import engine_state
 
 
@@ -101,7 +101,7 @@ class Engine:
         self._engine.step()
         scale = self.student.clip.logit_scale
         if scale.requires_grad:
-            self._clamp(scale)
+            engine_state.clamp(scale, self.stage, MAX_LOGIT_SCALE)
 
     def grad_norm(self) -> float:
         """Global gradient norm of the last step, before clipping."""
@@ -146,10 +146,3 @@ class Engine:
             with engine_state.whole(parameters, self.stage):
                 copy = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
             yield name, copy
-
-    def _clamp(self, scale: nn.Parameter) -> None:
-        if self.stage == 3:
-            with deepspeed.zero.GatheredParameters([scale], modifier_rank=0):
-                self.student.clamp_logit_scale()
-        else:
-            self.student.clamp_logit_scale()

@@ -13,22 +13,46 @@ from typing import Any
 import deepspeed
 import torch
 from deepspeed.utils import (
+    safe_get_full_fp32_param,
     safe_get_full_optimizer_state,
+    safe_get_local_fp32_param,
     safe_get_local_optimizer_state,
+    safe_set_full_fp32_param,
     safe_set_full_optimizer_state,
+    safe_set_local_fp32_param,
     safe_set_local_optimizer_state,
 )
 from torch import Tensor, nn
 
 
 @contextmanager
-def whole(parameters: list[nn.Parameter], stage: int) -> Iterator[None]:
-    """Inside, `parameters` are unpartitioned on every rank (a collective at stage 3)."""
+def whole(
+    parameters: list[nn.Parameter], stage: int, *, modified_on: int | None = None
+) -> Iterator[None]:
+    """Inside, `parameters` are unpartitioned on every rank (a collective at stage 3).
+
+    What rank `modified_on` changes is kept, on every rank; None = nothing is changed.
+    """
     if stage < 3:
         yield
     else:
-        with deepspeed.zero.GatheredParameters(parameters, modifier_rank=None):
+        with deepspeed.zero.GatheredParameters(parameters, modifier_rank=modified_on):
             yield
+
+
+@torch.no_grad()
+def clamp(parameter: nn.Parameter, stage: int, limit: float) -> None:
+    """Keeps a trainable parameter at or below `limit` (a collective).
+
+    ZeRO's optimizers step float32 copies of their own and then overwrite the parameter, so the
+    copy is clamped too: it would run away unseen.
+    """
+    if stage == 3:
+        safe_set_local_fp32_param(parameter, safe_get_local_fp32_param(parameter).clamp(max=limit))
+    elif stage > 0:
+        safe_set_full_fp32_param(parameter, safe_get_full_fp32_param(parameter).clamp(max=limit))
+    with whole([parameter], stage, modified_on=0):
+        parameter.clamp_(max=limit)
 
 
 def base_optimizer(engine: Any, stage: int) -> torch.optim.Optimizer:

@@ -41,7 +41,7 @@ class RunLog:
     def quarantined(self, batch: PairBatch) -> None:
         """Appends this rank's unusable samples."""
         for sample in batch.quarantined:
-            _append(self._quarantine, {"step": batch.step, **asdict(sample)})
+            _append(self._quarantine, {"step": batch.step + 1, **asdict(sample)})
 
 
 def _append(path: Path, row: Any) -> None:
@@ -61,9 +61,11 @@ def record_step(
     metrics.heartbeat_timestamp_seconds.set(time.time())
     metrics.step.set(row["step"])
     metrics.step_seconds.observe(row["seconds"]["step"])
-    for phase, seconds in row["seconds"].items():
-        if phase != "step":
-            metrics.phase_seconds_total.inc(seconds, phase)
+    phases = {name: seconds for name, seconds in row["seconds"].items() if name != "step"}
+    for phase, seconds in phases.items():
+        metrics.phase_seconds_total.inc(seconds, phase)
+    rest = row["seconds"]["step"] - sum(phases.values())
+    metrics.phase_seconds_total.inc(max(0.0, rest), "other")
     metrics.samples_total.inc(len(batch.retain), "retain")
     if batch.forget is not None:
         metrics.samples_total.inc(len(batch.forget), "forget")

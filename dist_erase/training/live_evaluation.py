@@ -96,7 +96,7 @@ class LiveEvaluation:
                 class_text=self._embed_classes(),
             )
         figures: dict[str, Any] = self._context.from_first(lambda: measure(embeddings))
-        forget, retain = (_found(figures, name) for name in ("forget", "retain"))
+        forget, retain = (share_found(figures, name) for name in ("forget", "retain"))
         stop = why_stop(self._recipe.stop, figures, retain=retain, retain_before=retain_before)
         self._log.event(
             "evaluation", step, f"forget pairs found {forget:.1%}, retain pairs found {retain:.1%}"
@@ -170,7 +170,8 @@ def why_stop(
     return "every forgetting goal is met" if met and all(met) else None
 
 
-def _found(figures: dict[str, Any], name: str) -> float:
+def share_found(figures: dict[str, Any], name: str) -> float:
+    """Share of a set's pairs that a model finds: zero-shot top-1, or recall@1 without classes."""
     zero_shot = figures["zero_shot"][name]
     return float(_best_recall(figures, name) if zero_shot is None else zero_shot["top1"])
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from dist_erase.batch import PairBatch
 from dist_erase.data.pairs import PairStream
 from dist_erase.distributed.context import RankContext
-from dist_erase.errors import InterruptedRunError
+from dist_erase.errors import InterruptedRunError, UserError
 from dist_erase.losses.objective import ObjectiveSpec
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.rows import StepRow
@@ -80,11 +80,10 @@ def run_steps(
         batches, parts.teacher, parts.spec, prefetch=recipe.prefetch, steps=steps - start_step
     )
     floor = torch.tensor(progress.floor, device=context.device) if progress.floor else None
-    stopped = None
     try:
         progress = _before_first_step(recipe, parts, progress)
         started = time.monotonic() - progress.seconds
-        for step in range(start_step + 1, steps + 1):
+        for step in range(start_step + 1, 0 if progress.stopped else steps + 1):
             row = _one_step(recipe, parts, ahead, floor, step, context)
             progress = replace(
                 progress,
@@ -96,16 +95,19 @@ def run_steps(
             is_best = False
             if parts.live is not None and parts.live.due(step):
                 verdict = parts.live.run(step, retain_before=progress.retain_before)
-                stopped = verdict.stop
                 is_best = progress.best is None or verdict.score > progress.best
-                progress = replace(progress, best=verdict.score if is_best else progress.best)
+                progress = replace(
+                    progress,
+                    best=verdict.score if is_best else progress.best,
+                    stopped=verdict.stop,
+                )
             is_best = is_best and recipe.train.checkpoint.keep_best
-            if interrupted or stopped or is_best or step == steps or _due(recipe, step):
+            if interrupted or progress.stopped or is_best or step == steps or _due(recipe, step):
                 _checkpoint(parts, progress, context, is_best=is_best)
             if interrupted:
                 raise InterruptedRunError(step, "asked to stop")
-            if stopped:
-                parts.log.event("stop", step, stopped)
+            if progress.stopped:
+                parts.log.event("stop", step, progress.stopped)
                 break
     finally:
         batches.close()
@@ -113,13 +115,21 @@ def run_steps(
         steps=progress.step,
         seconds=progress.seconds,
         samples_per_second=progress.samples / progress.seconds,
-        stopped=stopped,
+        stopped=progress.stopped,
     )
 
 
 def _before_first_step(recipe: Recipe, parts: Parts, progress: Progress) -> Progress:
     """The original model's figures, which a budget of damage is counted from."""
-    if parts.live is None or progress.step > 0:
+    if progress.step > 0:
+        if recipe.stop.get("retain_drop_above") is not None and progress.retain_before is None:
+            raise UserError(
+                "stop.retain_drop_above",
+                "the run began without live evaluation, so the drop has no beginning.",
+                "Remove it, or start the run anew with evaluate.every_steps.",
+            )
+        return progress
+    if parts.live is None:
         return progress
     verdict = parts.live.run(0, retain_before=None)
     return replace(progress, retain_before=verdict.retain)
@@ -156,6 +166,9 @@ def _one_step(
     stats = None if parts.teacher is None else parts.teacher.stats()
     if stats is not None:
         row["teacher"] = {"in_flight": stats.in_flight, "resubmitted": stats.resubmitted}
+    parts.metrics.logit_scale.set(result.logit_scale)
+    if "forget_at_floor" in result.figures:
+        parts.metrics.forget_at_floor_ratio.set(result.figures["forget_at_floor"])
     parts.log.step(row)
     parts.log.quarantined(taken.batch)
     record_step(parts.metrics, row, taken.batch, stats, is_first=context.is_first)

@@ -10,6 +10,7 @@ from dist_erase.config.train import AugmentConfig, OptimizerConfig
 from dist_erase.losses.objective import ObjectiveSpec
 from dist_erase.models.resolve import ModelSource, resolve
 from dist_erase.training.data_plan import DataPlan
+from dist_erase.training.deepspeed_config import deepspeed_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,11 @@ class Recipe:
     templates: tuple[str, ...]
     stop: dict[str, float | None]
     deepspeed: dict[str, Any]
+
+    def check(self) -> None:
+        """Raises UserError for what only a rank would find out otherwise."""
+        self.objective("sigmoid" if "init_logit_bias" in self.source.model_cfg else "softmax")
+        deepspeed_json(zero_stage=self.train.zero_stage, grad_clip=0.0, extra=self.deepspeed)
 
     def objective(self, family: Literal["softmax", "sigmoid"]) -> ObjectiveSpec:
         """The objective for a model of this family; UserError for what it has no form of."""
@@ -124,7 +130,7 @@ def recipe_for_pretrain(config: PretrainConfig, data: DataPlan) -> Recipe:
         augment=config.train.augment,
         workers=config.data.workers,
         cache_bytes=config.data.cache_bytes,
-        evaluate_every=config.evaluate.every_steps,
+        evaluate_every=None,
         evaluate_batch=config.evaluate.batch,
         templates=tuple(config.evaluate.templates),
         stop={},

@@ -66,7 +66,8 @@ def training_step(
         context: this rank.
 
     Raises:
-        UserError: the objective is NaN or infinite; on every rank, before anything is updated.
+        UserError: the objective or its gradient is NaN or infinite; on every rank, before
+            anything is checkpointed.
     """
     clock = _Clock()
     sets = [batch.retain] if batch.forget is None else [batch.forget, batch.retain]
@@ -93,11 +94,7 @@ def training_step(
     )
     losses, figures = _global_means(terms, diagnostics(student, floor_b=floor), context)
     if not all(map(_is_finite, losses.values())):
-        raise UserError(
-            "train.lr",
-            f"step {batch.step + 1}: the objective is not finite ({losses}); nothing was updated.",
-            "Lower train.lr or set train.grad_clip, and start anew; the last checkpoint stands.",
-        )
+        raise _not_finite(batch, f"{losses}; nothing was updated")
 
     with engine.one_reduction():
         for index, chunk in enumerate(chunks):
@@ -109,13 +106,24 @@ def training_step(
             engine.backward(surrogate, last=index == len(chunks) - 1)
     clock.lap("backward")
     engine.step(lr)
+    grad_norm = engine.grad_norm()
+    if not _is_finite(grad_norm):
+        raise _not_finite(batch, f"gradient norm {grad_norm}; the last checkpoint is unharmed")
     clock.lap("optimizer")
     return StepResult(
         losses=losses,
         figures=figures,
-        grad_norm=engine.grad_norm(),
+        grad_norm=grad_norm,
         logit_scale=float(scale.detach()),
         seconds=clock.seconds,
+    )
+
+
+def _not_finite(batch: PairBatch, what: str) -> UserError:
+    return UserError(
+        "train.lr",
+        f"step {batch.step + 1} is not finite ({what}).",
+        "Lower train.lr or set train.grad_clip, and start another run.",
     )
 
 

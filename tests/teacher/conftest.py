@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-import ray
 import torch
 
 from dist_erase.batch import ImageSpec, Samples
@@ -10,13 +9,6 @@ from dist_erase.models.export import export_model
 from dist_erase.models.resolve import build, resolve
 
 TINY = Path(__file__).parents[2] / "configs" / "models" / "tiny.json"
-
-
-@pytest.fixture(scope="module")
-def ray_cluster():
-    ray.init(num_cpus=4, include_dashboard=False, address="local")
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

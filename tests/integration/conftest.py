@@ -1,0 +1,93 @@
+import json
+import subprocess
+
+import pytest
+import yaml
+from support.runs import BIN, ROOT, Bench
+
+from dist_erase.data.build.digits import build_digits
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    out = tmp_path_factory.mktemp("data") / "digits"
+    build_digits(out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def original(digits, tmp_path_factory):
+    """A tiny model, trained for a few steps by the real command."""
+    runs = tmp_path_factory.mktemp("original")
+    config = runs / "pretrain.yaml"
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "run": {"name": "tiny", "dir": str(runs)},
+                "model": {"architecture": str(ROOT / "configs/models/tiny.json")},
+                "data": {
+                    "train": {"shards": f"{digits}/train/*.tar"},
+                    "eval": {"shards": f"{digits}/eval/*.tar"},
+                    "classes": f"{digits}/classes.json",
+                    "workers": 1,
+                },
+                "train": {"batch": 64, "epochs": 10, "max_steps": 150, "lr": 3e-3},
+                "observe": {"grace_seconds": 0},
+            }
+        )
+    )
+    command = [str(BIN / "dist-erase"), "pretrain", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "\ntrained: " in done.stdout
+    result = json.loads((runs / "tiny" / "pretrain.json").read_text())
+    assert result["figures"]["zero_shot"]["retain"]["top1"] > 0.2
+    return runs / "tiny" / "model"
+
+
+@pytest.fixture(scope="session")
+def bench(digits, original, ray_cluster, tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    config = runs / "erase.yaml"
+    sets = {"forget": "forget-*.tar", "retain": "retain-*.tar"}
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "run": {"dir": str(runs)},
+                "model": {
+                    "architecture": str(ROOT / "configs/models/tiny.json"),
+                    "pretrained": f"local-dir:{original}",
+                },
+                "data": {
+                    **{n: {"shards": f"{digits}/train/{p}"} for n, p in sets.items()},
+                    "eval": {n: {"shards": f"{digits}/eval/{p}"} for n, p in sets.items()},
+                    "classes": f"{digits}/classes.json",
+                    "workers": 1,
+                },
+                "train": {
+                    "forget_batch": 8,
+                    "retain_batch": 16,
+                    "max_steps": 8,
+                    "lr": 1e-3,
+                    "warmup_steps": 2,
+                    "precision": "fp32",
+                    "checkpoint": {"every_steps": 2, "keep_last": 10},
+                },
+                "teacher": {"replicas": 2, "dtype": "fp32"},
+                "ray": {"workers": 2},
+                "observe": {"grace_seconds": 0},
+            }
+        )
+    )
+    return Bench(config=config, runs=runs, address=ray_cluster)
+
+
+@pytest.fixture(scope="session")
+def reference(bench):
+    """An undisturbed run (AdamW, two workers, ZeRO-2), scraped while it ran."""
+    process = bench.start("reference")
+    from support.scraping import scrape_until_done
+
+    scraped, output = scrape_until_done(process, bench.folder("reference"))
+    assert process.returncode == 0, output
+    return bench.folder("reference"), scraped, output

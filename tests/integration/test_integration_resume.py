@@ -1,0 +1,84 @@
+import signal
+
+import open_clip
+import pytest
+import torch
+from support.runs import finish, steps, wait_for_step, weights
+
+from dist_erase.batch import ImageSpec
+from dist_erase.config.data import SourceConfig
+from dist_erase.data.captions import CaptionPlan
+from dist_erase.data.index import index_set
+from dist_erase.data.scan import iterate_set
+
+pytestmark = pytest.mark.integration
+SPEC = ImageSpec(height=32, width=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+SGD = ("train.optimizer=sgd", "train.lr=0.05", "train.grad_clip=0")
+
+
+def embeddings(folder, digits):
+    name = f"local-dir:{folder / 'model'}"
+    model, _, _ = open_clip.create_model_and_transforms(name)
+    tokenizer = open_clip.get_tokenizer(name)
+    index = index_set(SourceConfig(shards=f"{digits}/eval/*.tar"), where="eval")
+    samples = next(iterate_set(index, CaptionPlan(), SPEC, tokenizer, batch=200))
+    with torch.no_grad():
+        image = model.eval().encode_image(samples.images.float() / 255, normalize=True)
+        return image, model.encode_text(samples.tokens, normalize=True)
+
+
+def assert_close_to(folder, reference, digits, after):
+    expected, found = steps(reference), steps(folder)
+    for step in range(after + 1, 9):
+        for term, value in expected[step]["loss"].items():
+            assert found[step]["loss"][term] == pytest.approx(value, rel=1e-4), (step, term)
+    for one, other in zip(embeddings(folder, digits), embeddings(reference, digits), strict=True):
+        assert (one * other).sum(1).min() >= 0.9999
+
+
+def largest_difference(folder, reference):
+    one, other = weights(folder), weights(reference)
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+@pytest.fixture(scope="module")
+def sgd_reference(bench):
+    bench.run("sgd", *SGD)
+    return bench.folder("sgd")
+
+
+def test_an_interrupted_run_resumes_on_one_worker(bench, reference, digits):
+    process = bench.start("interrupted")
+    wait_for_step(bench.folder("interrupted"), 3, process)
+    process.send_signal(signal.SIGTERM)
+    output = finish(process, expect=75)
+    assert "continue with --resume" in output
+    stopped = max(steps(bench.folder("interrupted")))
+    assert stopped < 8
+    assert not (bench.folder("interrupted") / "model").exists()
+    bench.run("interrupted", "--resume", "ray.workers=1")
+    assert_close_to(bench.folder("interrupted"), reference[0], digits, after=0)
+
+
+def test_the_deepspeed_launcher_resumes_a_ray_run(bench, reference, digits):
+    bench.cut("reference", 4, "launcher")
+    bench.run("launcher", "--resume", ray=False)
+    assert_close_to(bench.folder("launcher"), reference[0], digits, after=4)
+
+
+def test_sgd_on_one_worker_ends_at_the_same_weights(bench, sgd_reference):
+    bench.cut("sgd", 4, "sgd-one")
+    bench.run("sgd-one", *SGD, "--resume", "ray.workers=1", "train.zero_stage=3")
+    assert min(steps(bench.folder("sgd-one"))) == 5
+    assert largest_difference(bench.folder("sgd-one"), sgd_reference) <= 1e-6
+
+
+def test_sgd_by_the_deepspeed_launcher_ends_at_the_same_weights(bench, sgd_reference):
+    bench.cut("sgd", 4, "sgd-launcher")
+    bench.run("sgd-launcher", *SGD, "--resume", ray=False)
+    assert largest_difference(bench.folder("sgd-launcher"), sgd_reference) <= 1e-6
+
+
+def test_sgd_moved_the_weights(sgd_reference, original):
+    # Otherwise the comparisons above would hold of anything.
+    assert largest_difference(sgd_reference, original.parent) > 1e-4

@@ -1,0 +1,112 @@
+import json
+
+import open_clip
+import pytest
+import torch
+from support.runs import finish, kill_one, rows, steps, wait_for_step, weights
+
+pytestmark = pytest.mark.integration
+
+
+def assert_same_weights(one, other):
+    a, b = weights(one), weights(other)
+    assert a.keys() == b.keys()
+    different = [name for name in a if not torch.equal(a[name], b[name])]
+    assert different == []
+
+
+def test_a_run_ends_with_model_and_report(reference):
+    folder, _, output = reference
+    report = json.loads((folder / "report.json").read_text())
+    for when in ("before", "after"):
+        for name in ("forget", "retain"):
+            figures = report[when]
+            assert (
+                0 <= figures["zero_shot"][name]["top1"] <= figures["zero_shot"][name]["top5"] <= 1
+            )
+            for direction in ("image_to_text", "text_to_image"):
+                recalls = figures["retrieval"][name][direction]
+                assert 0 <= recalls["r1"] <= recalls["r5"] <= recalls["r10"] <= 1
+            assert set(figures["similarity"][name]) == {"matched", "mismatched"}
+    assert set(report["after"]["tower_swap"]) == {"new_image_old_text", "old_image_new_text"}
+    assert report["training"]["steps"] == 8
+    assert report["overlap"]["count"] == 0
+    assert report["seed"] == 0
+    assert len(report["teacher_fingerprint"]) == 64
+    assert report["n"]["forget"]["pairs"] == 54
+    assert len(report["forget_never_read"]) == 125 - 64  # 8 steps of 8 pairs
+    assert "<svg" in (folder / "report.html").read_text()
+    assert str(folder / "report.html") in output
+
+
+def test_the_model_loads_strictly_in_open_clip(reference):
+    folder, _, _ = reference
+    name = f"local-dir:{folder / 'model'}"
+    model, _, preprocess = open_clip.create_model_and_transforms(name)
+    saved = weights(folder)
+    assert model.state_dict().keys() == saved.keys()
+    assert model.logit_scale.shape == saved["logit_scale"].shape == torch.Size([])
+    assert preprocess is not None
+
+
+def test_every_process_of_a_run_is_scraped_from_one_address(reference):
+    _, scraped, output = reference
+    assert "metrics: http://127.0.0.1:" in output
+    for role in ("driver", "student", "teacher"):
+        assert f'role="{role}"' in scraped
+    for family in (
+        "dist_erase_loss",
+        "dist_erase_matched_similarity",
+        "dist_erase_learning_rate",
+        "dist_erase_samples_total",
+        "dist_erase_phase_seconds_total",
+        "dist_erase_teacher_request_seconds_count",
+        "dist_erase_teacher_replica_pairs_total",
+        "dist_erase_checkpoint_seconds_count",
+    ):
+        assert f"\n{family}{{" in scraped, family
+
+
+def test_each_step_leaves_one_row(reference):
+    done = steps(reference[0])
+    assert sorted(done) == list(range(1, 9))
+    last = done[8]
+    assert set(last["loss"]) == {"retention", "forgetting", "consistency", "anchor", "total"}
+    assert last["samples"] == 24
+    assert done[1]["loss"]["forgetting"] > last["loss"]["forgetting"]
+    start = next(row for row in rows(reference[0]) if row.get("event") == "start")
+    assert "each forget pair seen 0.5 times" in start["message"]
+
+
+def test_a_killed_teacher_is_replaced_and_changes_nothing(bench, reference):
+    process = bench.start("teacher-killed")
+    wait_for_step(bench.folder("teacher-killed"), 2, process)
+    kill_one("ray::TeacherReplica")
+    finish(process)
+    assert_same_weights(bench.folder("teacher-killed"), reference[0])
+
+
+def test_a_killed_worker_resumes_and_changes_nothing(bench, reference):
+    folder = bench.folder("worker-killed")
+    process = bench.start("worker-killed")
+    wait_for_step(folder, 5, process)
+    kill_one("ray::RayTrainWorker")
+    finish(process)
+    starts = [row for row in rows(folder) if row.get("event") == "start"]
+    assert len(starts) == 2
+    assert starts[1]["step"] >= 4  # from a checkpoint, not from the beginning
+    assert_same_weights(folder, reference[0])
+
+
+def test_stage_3_in_bf16_runs_to_the_end(bench):
+    bench.run("z3", "train.zero_stage=3", "train.precision=bf16", "teacher.dtype=bf16")
+    assert all(tensor.dtype == torch.float32 for tensor in weights(bench.folder("z3")).values())
+
+
+def test_goals_stop_a_run_and_decide_its_exit_code(bench):
+    easy = ["evaluate.every_steps=2", "stop.forget_top1_below=1.0", "teacher.kind=local"]
+    bench.run("goal-met", *easy, "ray.workers=1")
+    assert max(steps(bench.folder("goal-met"))) == 2
+    hard = ["evaluate.every_steps=2", "stop.forget_recall_below=0.0", "teacher.kind=local"]
+    output = bench.run("goal-missed", *hard, "ray.workers=1", "train.max_steps=2", expect=3)
+    assert "goal missed: forget recall@1" in output

@@ -1,0 +1,73 @@
+"""The same through the real command: exit code 2, one line, no traceback."""
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from support.runs import BIN
+
+from dist_erase.config.run import RunConfig
+from dist_erase.errors import UserError
+from dist_erase.orchestration.ray_job import run_on_ray
+
+pytestmark = pytest.mark.integration
+
+
+def command(*arguments):
+    return subprocess.run(
+        [str(BIN / "dist-erase"), *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
+
+
+def assert_one_line(done, *parts):
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in done.stderr + done.stdout
+    for part in parts:
+        assert part in lines[0]
+
+
+def test_a_missing_shard(config, write):
+    config["data"]["forget"]["shards"] = "nowhere/*.tar"
+    assert_one_line(command("run", write(config)), "data.forget.shards", "nowhere")
+
+
+def test_an_unknown_key(config, write):
+    assert_one_line(command("run", write(config), "train.learning_rat=1"), "train.learning_rat")
+
+
+def test_no_cluster_at_the_address(config, write):
+    started = time.monotonic()
+    done = command("run", write(config), "ray.address=127.0.0.1:1")
+    assert_one_line(done, "ray.address", "127.0.0.1:1")
+    assert time.monotonic() - started < 60
+
+
+def test_a_corrupt_training_image_stops_the_run_once(config, shards, spoil, ray_cluster):
+    shard = spoil(
+        shards / "train/forget-000000.tar",
+        lambda name, data: b"\xff\xd8 no image" if name.endswith(".jpg") else data,
+    )
+    config["data"]["forget"]["shards"] = str(shard)
+    with pytest.raises(UserError) as caught:
+        run_on_ray(RunConfig.model_validate(config), resume=False, overwrite=False)
+    assert shard.name in str(caught.value)
+    assert "max_corrupt_fraction" in str(caught.value)
+
+
+def test_a_dry_run_says_what_would_happen(config, write, ray_cluster):
+    done = command("run", write(config), f"ray.address={ray_cluster}", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    for word in (
+        "steps:",
+        "forget passes:",
+        "world sizes:",
+        "resources:",
+        "run folder:",
+        "report:",
+    ):
+        assert word in done.stdout
+    assert "4 of 8 forget + 16 retain pairs" in done.stdout
+    assert not Path(config["run"]["dir"], "spoilt").exists()

@@ -1,0 +1,119 @@
+"""Real runs for tests: the command line as a user starts it, watched and killed from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from safetensors.torch import load_file
+from torch import Tensor
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+TIMEOUT_SECONDS = 420
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where tests run: a configuration that fits the tiny model, and a Ray cluster."""
+
+    config: Path
+    runs: Path
+    address: str
+
+    def command(self, name: str, *overrides: str, ray: bool = True) -> list[str]:
+        """The command line of run `name`, by `dist-erase run` or by the deepspeed launcher."""
+        if ray:
+            start = [str(BIN / "dist-erase"), "run", str(self.config)]
+            overrides = (*overrides, f"ray.address={self.address}")
+        else:
+            launcher = ROOT / "launchers" / "deepspeed" / "unlearn.py"
+            start = [str(BIN / "deepspeed"), "--num_accelerators", "2"]
+            start += [str(launcher), "--config", str(self.config)]
+        return [*start, f"run.name={name}", *overrides]
+
+    def start(self, name: str, *overrides: str, ray: bool = True) -> subprocess.Popen[str]:
+        """Starts a run; standard output and error are one stream."""
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+        environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
+        return subprocess.Popen(
+            self.command(name, *overrides, ray=ray),
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, name: str, *overrides: str, ray: bool = True, expect: int = 0) -> str:
+        """Runs to the end; AssertionError with all it said on another exit code."""
+        return finish(self.start(name, *overrides, ray=ray), expect)
+
+    def folder(self, name: str) -> Path:
+        """The run folder."""
+        return self.runs / name
+
+    def cut(self, source: str, step: int, name: str) -> None:
+        """Makes run `name` as `source` stood after its checkpoint of `step`."""
+        folder = self.folder(name)
+        (folder / "checkpoints").mkdir(parents=True)
+        shutil.copy(self.folder(source) / "config.json", folder / "config.json")
+        checkpoint = next((self.folder(source) / "checkpoints").glob(f"step-{step:08d}-*"))
+        shutil.copytree(checkpoint, folder / "checkpoints" / checkpoint.name)
+        stored = json.loads((folder / "config.json").read_text())
+        stored["config"]["run"]["name"] = name
+        (folder / "config.json").write_text(json.dumps(stored))
+
+
+def finish(process: subprocess.Popen[str], expect: int = 0) -> str:
+    """Waits; AssertionError with all it said on another exit code than `expect`."""
+    output, _ = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == expect, f"exit code {process.returncode}\n{output}"
+    return output
+
+
+def rows(folder: Path) -> list[dict]:
+    """The whole rows of metrics.jsonl so far."""
+    path = folder / "metrics.jsonl"
+    text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text.split("\n")[:-1]]
+
+
+def steps(folder: Path) -> dict[int, dict]:
+    """Step rows by step; of a step done twice the last."""
+    return {row["step"]: row for row in rows(folder) if "event" not in row}
+
+
+def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> None:
+    """Waits until `step` is done."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while max(steps(folder), default=0) < step:
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError(f"step {step} was not reached\n{process.communicate()[0]}")
+        time.sleep(0.05)
+
+
+def kill_one(title: str) -> int:
+    """SIGKILLs the newest process whose title begins so; gives its pid."""
+    found = [p for p in psutil.process_iter(["cmdline", "create_time"]) if _titled(p, title)]
+    chosen = max(found, key=lambda p: p.info["create_time"])
+    os.kill(chosen.pid, signal.SIGKILL)
+    return chosen.pid
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    """The exported model's tensors."""
+    return load_file(folder / "model" / "open_clip_model.safetensors")
+
+
+def _titled(process: psutil.Process, title: str) -> bool:
+    line = process.info["cmdline"] or [""]
+    return line[0].startswith(title)
