@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Annotated
 
@@ -56,6 +57,8 @@ def main() -> None:
     continued with --resume; 130 stopped with Ctrl-C; what a command raises as typer.Exit(code);
     anything else is a bug: a traceback and 1.
     """
+    # Without a GPU, DeepSpeed warns of that on import, before any message of ours.
+    logging.getLogger("DeepSpeed").addFilter(lambda said: "accelerator" not in said.getMessage())
     try:
         app()
     except UserError as error:

@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs this process's rank; gives the exit code (0, 2 user error, 3 goal missed, 75 interrupted)."""
+    """Runs this process's rank; gives the exit code, as `dist-erase run` has them."""
     options = _parse(arguments)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

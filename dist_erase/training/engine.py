@@ -42,6 +42,9 @@ def make_optimizer(
 def start_deepspeed(backend: str) -> None:
     """Puts DeepSpeed's communication on the process group that torch already has."""
     deepspeed_logger.setLevel(logging.ERROR)
+    # On a CPU it would now compile an op, with the g++ and the ninja that PATH happens to show,
+    # anew whenever that ninja is another one. Only its inference needs the op.
+    deepspeed.ops.__compatible_ops__ = {}
     deepspeed.init_distributed(dist_backend=backend)
 
 

@@ -37,7 +37,7 @@ def headline(report: dict[str, Any]) -> tuple[str, str]:
     """What happened to the forget set, and to the rest: a sentence each."""
     return (
         _sentence("Images of the forget set", accuracy(report, "forget")),
-        _sentence("Images of everything else", accuracy(report, "retain")),
+        _sentence("Images of the retain set", accuracy(report, "retain")),
     )
 
 
