@@ -3,7 +3,7 @@ import json
 import open_clip
 import pytest
 import torch
-from support.runs import finish, kill_one, rows, steps, wait_for_step, weights
+from support.runs import counted, finish, kill_one, rows, steps, wait_for_step, weights
 
 pytestmark = pytest.mark.integration
 
@@ -29,12 +29,14 @@ def test_a_run_ends_with_model_and_report(reference):
                 assert 0 <= recalls["r1"] <= recalls["r5"] <= recalls["r10"] <= 1
             assert set(figures["similarity"][name]) == {"matched", "mismatched"}
     assert set(report["after"]["tower_swap"]) == {"new_image_old_text", "old_image_new_text"}
-    assert report["training"]["steps"] == 8
+    assert report["training"]["steps"] == 16
     assert report["overlap"]["count"] == 0
     assert report["seed"] == 0
     assert len(report["teacher_fingerprint"]) == 64
     assert report["n"]["forget"]["pairs"] == 54
-    assert len(report["forget_never_read"]) == 125 - 64  # 8 steps of 8 pairs
+    assert (
+        len(report["forget_never_read"]) == 125 - 120
+    )  # 16 steps of 8: one pass, which leaves out 5
     assert "<svg" in (folder / "report.html").read_text()
     assert str(folder / "report.html") in output
 
@@ -67,23 +69,34 @@ def test_every_process_of_a_run_is_scraped_from_one_address(reference):
         assert f"\n{family}{{" in scraped, family
 
 
+def test_students_teachers_and_driver_are_processes_of_their_own(reference):
+    snapshots = (reference[0] / "metrics").glob("*.prom")
+    roles, pids = zip(*(path.stem.rsplit("-", 1) for path in snapshots), strict=True)
+    assert sorted(roles) == ["driver-0", "student-0", "student-1", "teacher-0", "teacher-1"]
+    assert len(set(pids)) == 5
+
+
 def test_each_step_leaves_one_row(reference):
     done = steps(reference[0])
-    assert sorted(done) == list(range(1, 9))
-    last = done[8]
+    assert sorted(done) == list(range(1, 17))
+    last = done[16]
     assert set(last["loss"]) == {"retention", "forgetting", "consistency", "anchor", "total"}
     assert last["samples"] == 24
     assert done[1]["loss"]["forgetting"] > last["loss"]["forgetting"]
     start = next(row for row in rows(reference[0]) if row.get("event") == "start")
-    assert "each forget pair seen 0.5 times" in start["message"]
+    assert "each forget pair seen 1.1 times" in start["message"]
 
 
 def test_a_killed_teacher_is_replaced_and_changes_nothing(bench, reference):
+    folder = bench.folder("teacher-killed")
     process = bench.start("teacher-killed")
-    wait_for_step(bench.folder("teacher-killed"), 2, process)
+    wait_for_step(folder, 2, process)
     kill_one("ray::TeacherReplica")
     finish(process)
-    assert_same_weights(bench.folder("teacher-killed"), reference[0])
+    assert counted(folder, "dist_erase_teacher_failures_total") >= 1
+    assert counted(folder, "dist_erase_teacher_resubmissions_total") >= 1
+    assert counted(reference[0], "dist_erase_teacher_resubmissions_total") == 0
+    assert_same_weights(folder, reference[0])
 
 
 def test_a_killed_worker_resumes_and_changes_nothing(bench, reference):
@@ -93,8 +106,9 @@ def test_a_killed_worker_resumes_and_changes_nothing(bench, reference):
     kill_one("ray::RayTrainWorker")
     finish(process)
     starts = [row for row in rows(folder) if row.get("event") == "start"]
-    assert len(starts) == 2
-    assert starts[1]["step"] >= 4  # from a checkpoint, not from the beginning
+    assert [row["step"] for row in starts] in ([0, 4], [0, 8], [0, 12])  # from a checkpoint
+    done = steps(folder)
+    assert [done[step]["attempt"] for step in (1, 16)] == [1, 2]
     assert_same_weights(folder, reference[0])
 
 

@@ -102,11 +102,30 @@ def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> No
 
 
 def kill_one(title: str) -> int:
-    """SIGKILLs the newest process whose title begins so; gives its pid."""
-    found = [p for p in psutil.process_iter(["cmdline", "create_time"]) if _titled(p, title)]
-    chosen = max(found, key=lambda p: p.info["create_time"])
+    """SIGKILLs the newest process of the tests' own Ray whose title begins so; gives its pid."""
+    ours = psutil.Process().children(recursive=True)  # never another Ray's on this machine
+    chosen = max((p for p in ours if _title(p).startswith(title)), key=psutil.Process.create_time)
     os.kill(chosen.pid, signal.SIGKILL)
     return chosen.pid
+
+
+def counted(folder: Path, family: str) -> float:
+    """The sum of a metric over all processes of the run, by what each left last."""
+    lines = [
+        line
+        for snapshot in (folder / "metrics").glob("*.prom")
+        for line in snapshot.read_text().splitlines()
+    ]
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(f"{family}{{"))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder with its content; the index cache and locks left out."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".index" not in path.parts and path.suffix != ".lock"
+    }
 
 
 def weights(folder: Path) -> dict[str, Tensor]:
@@ -114,6 +133,8 @@ def weights(folder: Path) -> dict[str, Tensor]:
     return load_file(folder / "model" / "open_clip_model.safetensors")
 
 
-def _titled(process: psutil.Process, title: str) -> bool:
-    line = process.info["cmdline"] or [""]
-    return line[0].startswith(title)
+def _title(process: psutil.Process) -> str:
+    try:
+        return (process.cmdline() or [""])[0]
+    except psutil.NoSuchProcess:  # gone since it was listed
+        return ""
