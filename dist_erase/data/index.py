@@ -1,10 +1,14 @@
-"""Where every sample of a set lies: byte ranges found by scanning tar headers, kept in a cache."""
+"""Which samples a set holds, shard by shard; where they lie is found when a shard is opened.
+
+The order needs no more than the number of samples in each shard. A shard's byte ranges are
+scanned when it is first opened, and kept.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,13 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dist_erase.config.data import SourceConfig
+from dist_erase.data.counting import Progress, ShardSummary, summarise
 from dist_erase.data.draws import SUBSET, permutation
-from dist_erase.data.scan_tar import IMAGE_SUFFIXES, ScannedShard, scan_tar
+from dist_erase.data.scan_tar import (
+    IMAGE_SUFFIXES,
+    TRUNCATED,
+    ScannedShard,
+)
+from dist_erase.data.scanned import scan_kept
 from dist_erase.data.shards import expand_shards
+from dist_erase.data.source import SourceSettings, make_source
 from dist_erase.errors import UserError
-from dist_erase.storage import atomic_path
 
-_CACHE_VERSION = 1  # raise it when `ScannedShard` changes
+_OPEN_SHARDS = 256  # byte ranges kept at hand by each process; 10,000 samples are half a megabyte
+# A subset is drawn in runs of neighbours: of a huge set, few shards are then opened.
+_MOST_TOGETHER, _FEWEST_RUNS = 64, 64
+_MEND = "Make or copy the shard again, or set data.max_corrupt_fraction above 0 to go on without."
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -26,10 +39,12 @@ class ShardIndex:
     """The chosen samples of one shard, in file order; all arrays have one entry a sample.
 
     Attributes:
-        path: absolute path of the tar file.
+        path: of the tar file.
         keys: bytes, UTF-8; a label only (img2dataset's keys start at 0 in every set).
         starts, ends: int64, the byte range of the sample's members, headers included.
-        image_starts, image_sizes: int64, the byte range of the image's content.
+        image_starts, image_sizes: int64, the byte range of the image's content; size -1 where
+            there is none.
+        faults: int8, see `scan_tar`.
         numbers: int64, the sample's number in the whole shard.
     """
 
@@ -39,22 +54,51 @@ class ShardIndex:
     ends: NDArray[np.int64]
     image_starts: NDArray[np.int64]
     image_sizes: NDArray[np.int64]
+    faults: NDArray[np.int8]
     numbers: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.starts)
 
-    def rows(self, rows: NDArray[np.int64]) -> ShardIndex:
-        """The same shard with some of its samples only."""
-        arrays = {name: value[rows] for name, value in vars(self).items() if name != "path"}
-        return ShardIndex(path=self.path, **arrays)
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ShardRef:
+    """One shard of a set, not opened.
+
+    Attributes:
+        rows: numbers of the chosen samples in the shard, int64; None = all.
+    """
+
+    summary: ShardSummary
+    rows: NDArray[np.int64] | None = None
+
+    @property
+    def path(self) -> str:
+        """Of the tar file."""
+        return self.summary.path
+
+    def __len__(self) -> int:
+        return self.summary.count if self.rows is None else len(self.rows)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class SetIndex:
-    """All samples of a set; a sample's position is its ordinal over the shards."""
+    """All samples of a set; a sample's position is its ordinal over the shards.
 
-    shards: tuple[ShardIndex, ...]
+    Travels to data workers; each opens the shards that it needs.
+
+    Attributes:
+        settings: how shards are read.
+        cache_dir: where header scans are kept; None = nowhere.
+        tolerant: faults of single samples are left to be met when they are read.
+        faults: what is wrong with whole shards, in words (only if tolerant).
+    """
+
+    shards: tuple[ShardRef, ...]
+    settings: SourceSettings = field(default_factory=SourceSettings)
+    cache_dir: Path | None = None
+    tolerant: bool = False
+    faults: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return int(self._firsts[-1])
@@ -66,17 +110,19 @@ class SetIndex:
 
     @property
     def bytes(self) -> int:
-        """Bytes of all samples, tar headers included."""
-        return sum(int((shard.ends - shard.starts).sum()) for shard in self.shards)
+        """Bytes of the shards, in proportion to the samples chosen of each."""
+        return sum(
+            shard.summary.size * len(shard) // max(1, shard.summary.count) for shard in self.shards
+        )
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex BLAKE2b of the samples' keys, numbers and sizes in order; paths do not count."""
+        """Hex BLAKE2b of the sizes, counts and chosen samples of the shards; not of their paths."""
         digest = hashlib.blake2b(digest_size=16)
         for shard in self.shards:
-            for rows in (shard.numbers, shard.ends - shard.starts):
-                digest.update(rows.tobytes())
-            digest.update(b"\n".join(shard.keys.tolist()))
+            digest.update(f"{shard.summary.size} {shard.summary.count}\n".encode())
+            if shard.rows is not None:
+                digest.update(shard.rows.tobytes())
         return digest.hexdigest()
 
     def locate(self, position: int) -> tuple[int, int]:
@@ -87,57 +133,140 @@ class SetIndex:
     def label(self, position: int) -> tuple[str, int, str]:
         """Position → (shard path, number in the shard, key), as people name a sample."""
         shard_no, row = self.locate(position)
-        shard = self.shards[shard_no]
+        shard = self.open(shard_no)
         return shard.path, int(shard.numbers[row]), bytes(shard.keys[row]).decode()
+
+    def open(self, shard_no: int) -> ShardIndex:
+        """The byte ranges of a shard's samples.
+
+        Raises:
+            OSError: a read failed.
+            UserError: the shard is not what was counted, or has a fault and the set is not
+                tolerant.
+        """
+        opened = self._opened
+        found = opened.get(shard_no)
+        if found is None:
+            found = opened[shard_no] = self._open(self.shards[shard_no])
+            while len(opened) > _OPEN_SHARDS:
+                opened.pop(next(iter(opened)), None)  # the oldest
+        return found
+
+    def _open(self, ref: ShardRef) -> ShardIndex:
+        source = make_source(self.settings)
+        stat = source.stat(ref.path)
+        if stat.size != ref.summary.size:
+            raise UserError(
+                ref.path,
+                f"the shard has changed since it was indexed ({ref.summary.size} bytes then, "
+                f"{stat.size} now).",
+                "Leave shards alone while a run reads them; start again to index the new file.",
+            )
+        scanned = scan_kept(ref.path, source, ref.summary.stat, self.cache_dir)
+        if not self.tolerant:
+            scanned.check(ref.path)
+        scanned = _as_counted(scanned, ref.summary)
+        rows = np.arange(len(scanned)) if ref.rows is None else ref.rows
+        return ShardIndex(
+            path=ref.path,
+            keys=scanned.keys[rows],
+            starts=scanned.starts[rows],
+            ends=scanned.ends[rows],
+            image_starts=scanned.image_starts[rows],
+            image_sizes=scanned.image_sizes[rows],
+            faults=scanned.faults[rows],
+            numbers=rows.astype(np.int64),
+        )
 
     @cached_property
     def _firsts(self) -> NDArray[np.int64]:
         return np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
 
+    @cached_property
+    def _opened(self) -> dict[int, ShardIndex]:
+        return {}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in vars(self).items() if name != "_opened"}
+
 
 def index_set(
-    source: SourceConfig, *, where: str, cache_dir: Path | None = None, seed: int = 0
+    source: SourceConfig,
+    *,
+    where: str,
+    settings: SourceSettings | None = None,
+    cache_dir: Path | None = None,
+    seed: int = 0,
+    tolerant: bool = False,
+    trust: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
 ) -> SetIndex:
     """Indexes a set; many processes may call it at once, with one `cache_dir`.
 
     Args:
         source: patterns, the caption's member and `max_samples`.
         where: configuration key of `source`, named in errors.
-        cache_dir: where scans are kept, one file a shard, by path, size and time of change.
+        settings: how shards are read.
+        cache_dir: where counts and header scans are kept.
         seed: draws the subset that `max_samples` asks for.
+        tolerant: leave truncated shards and single faulty samples to be met while reading.
+        trust: take what is kept without looking whether shards have changed.
+        workers: processes that walk over headers; None = one per core.
+        progress: told how many shards are done.
 
     Raises:
-        UserError: a shard is missing, empty, truncated or no tar, or one of its samples has no
-            image or no caption member; the message names the file.
+        OSError: a read failed.
+        UserError: a shard is missing, or the set is empty; unless tolerant, also a shard that is
+            empty, truncated or no tar, or a sample without image or caption member; the message
+            names the file.
     """
+    settings = settings or SourceSettings()
     paths = expand_shards(source.shards, where=f"{where}.shards")
-    shards = [_index_shard(path, source.caption.split(":")[0], where, cache_dir) for path in paths]
+    summaries = summarise(
+        paths, settings, folder=cache_dir, trust=trust, workers=workers, progress=progress
+    )
+    caption = source.caption.split(":")[0]
+    faults = []
+    for summary in summaries:
+        problem = _problem(summary, caption, where)
+        if problem is not None and not tolerant:
+            raise problem
+        if problem is not None:
+            faults.append(f"{problem.where}: {problem.problem}")
+    shards = [ShardRef(summary=summary) for summary in summaries]
+    if not sum(map(len, shards)):
+        raise UserError(f"{where}.shards", "no shard holds a sample.", _MEND)
+    _check_some_captions(summaries, caption, where)
     if source.max_samples is not None:
         shards = _subset(shards, source.max_samples, seed)
-    return SetIndex(tuple(shards))
+    return SetIndex(
+        shards=tuple(shards),
+        settings=settings,
+        cache_dir=cache_dir,
+        tolerant=tolerant,
+        faults=tuple(faults),
+    )
 
 
-def _index_shard(path: str, caption: str, where: str, cache_dir: Path | None) -> ShardIndex:
-    scanned = _scan_cached(path, cache_dir)
-    for code, suffixes in enumerate(scanned.member_sets):
-        problem = _missing_member(suffixes.split("\n"), caption)
-        if problem:
-            row = int(np.argmax(scanned.codes == code))
-            key = bytes(scanned.keys[row]).decode()
-            raise UserError(
+def _problem(summary: ShardSummary, caption: str, where: str) -> UserError | None:
+    if summary.problem:
+        return UserError(summary.path, summary.problem, _MEND)
+    if not summary.count:
+        problem = "the shard is empty: it holds no KEY.SUFFIX member."
+        return UserError(summary.path, problem, _MEND)
+    if summary.duplicate:
+        problem = f"sample {summary.duplicate} has a member twice."
+        return UserError(summary.path, problem, _MEND)
+    for suffixes, key in summary.members.items():
+        missing = _missing_member(suffixes.split("\n"), caption)
+        if missing:
+            return UserError(
                 where,
-                f"shard {path}: sample {key} {problem}.",
+                f"shard {summary.path}: sample {key} {missing}.",
                 f"Add the member, remove the sample, or change {where}.caption.",
             )
-    return ShardIndex(
-        path=path,
-        keys=scanned.keys,
-        starts=scanned.starts,
-        ends=scanned.ends,
-        image_starts=scanned.image_starts,
-        image_sizes=scanned.image_sizes,
-        numbers=np.arange(len(scanned.starts), dtype=np.int64),
-    )
+    return None
 
 
 def _missing_member(suffixes: list[str], caption: str) -> str | None:
@@ -149,29 +278,60 @@ def _missing_member(suffixes: list[str], caption: str) -> str | None:
     return None
 
 
-def _scan_cached(path: str, cache_dir: Path | None) -> ScannedShard:
-    if cache_dir is None:
-        return scan_tar(path)
-    status = os.stat(path)
-    identity = f"{_CACHE_VERSION}\n{path}\n{status.st_size}\n{status.st_mtime_ns}"
-    name = hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
-    cached = cache_dir / f"{name}.npz"
-    if cached.exists():
-        with np.load(cached, allow_pickle=False) as arrays:
-            return ScannedShard(**{field: arrays[field] for field in arrays.files})
-    scanned = scan_tar(path)
-    with atomic_path(cached) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **vars(scanned))
-    return scanned
+def _check_some_captions(summaries: Sequence[ShardSummary], caption: str, where: str) -> None:
+    """Even where single samples may lack it, a set without any caption is a mistake."""
+    walked = [summary for summary in summaries if summary.members]
+    suffixes = {name for s in walked for names in s.members for name in names.split("\n")}
+    if walked and caption not in suffixes:
+        raise UserError(
+            where,
+            f"no sample has a .{caption} member (they hold .{', .'.join(sorted(suffixes))}).",
+            f"Change {where}.caption.",
+        )
 
 
-def _subset(shards: list[ShardIndex], size: int, seed: int) -> list[ShardIndex]:
-    """The `size` samples whose draws are smallest, in file order; shards left empty go."""
-    firsts = np.concatenate([[0], np.cumsum([len(shard) for shard in shards])])
-    chosen = np.sort(permutation(int(firsts[-1]), seed, SUBSET)[:size])
-    kept = []
-    for shard, first, stop in zip(shards, firsts, firsts[1:], strict=False):
-        rows = chosen[(chosen >= first) & (chosen < stop)] - first
-        if len(rows):
-            kept.append(shard.rows(rows))
-    return kept
+def _as_counted(scanned: ScannedShard, summary: ShardSummary) -> ScannedShard:
+    """The scan with as many rows as were counted; what a cut file lacks is TRUNCATED."""
+    lacking = summary.count - len(scanned)
+    if lacking == 0:
+        return scanned
+    problem = str(scanned.problem[0])
+    if lacking < 0 or not problem:
+        raise UserError(
+            summary.path,
+            f"holds {len(scanned)} samples, but {summary.origin} says {summary.count}.",
+            "Make that file again or remove it; then start again.",
+        )
+    end = int(scanned.ends[-1]) if len(scanned) else 0
+    filler = {"keys": b"?", "starts": end, "ends": end, "image_starts": 0, "image_sizes": -1}
+    filler |= {"codes": 0, "faults": TRUNCATED}
+    columns = {}
+    for name, value in filler.items():
+        known = getattr(scanned, name)
+        columns[name] = np.concatenate([known, np.full(lacking, value).astype(known.dtype)])
+    return replace(scanned, **columns)
+
+
+def _subset(shards: list[ShardRef], size: int, seed: int) -> list[ShardRef]:
+    """`size` samples in runs of neighbours, drawn by seed, in file order; empty shards go."""
+    counts = np.array([len(shard) for shard in shards])
+    if size >= counts.sum():
+        return shards
+    together = max(1, min(_MOST_TOGETHER, size // _FEWEST_RUNS))
+    runs = -(-counts // together)
+    shard_of_run = np.repeat(np.arange(len(shards)), runs)
+    within = np.arange(len(shard_of_run)) - np.repeat(np.cumsum(runs) - runs, runs)
+    firsts = within * together
+    lengths = np.minimum(together, counts[shard_of_run] - firsts)
+    drawn = permutation(len(shard_of_run), seed, SUBSET)
+    before = np.cumsum(lengths[drawn]) - lengths[drawn]
+    drawn = drawn[before < size]
+    kept = np.minimum(lengths[drawn], size - before[: len(drawn)])
+    chosen: dict[int, list[NDArray[np.int64]]] = {}
+    for run, length in zip(drawn, kept, strict=True):
+        rows = np.arange(firsts[run], firsts[run] + length)
+        chosen.setdefault(int(shard_of_run[run]), []).append(rows)
+    return [
+        ShardRef(summary=shards[number].summary, rows=np.sort(np.concatenate(chosen[number])))
+        for number in sorted(chosen)
+    ]

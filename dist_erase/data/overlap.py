@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dist_erase.data.index import SetIndex
-from dist_erase.data.sample import image_number
-from dist_erase.errors import UserError
+from dist_erase.data.sample import image_member, image_number
+from dist_erase.data.scan import iterate_raw
+from dist_erase.errors import BadSampleError, UserError
 
 _EXAMPLES = 5
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -83,14 +84,14 @@ def parse_size(text: str) -> int:
 
 
 def _image_ids(index: SetIndex) -> Iterator[tuple[int, int]]:
-    """(position, image id) of every sample, from the images' own byte ranges."""
-    position = 0
-    for shard in index.shards:
-        with open(shard.path, "rb") as stream:
-            for start, size in zip(shard.image_starts, shard.image_sizes, strict=True):
-                stream.seek(start)
-                yield position, image_number(stream.read(size))
-                position += 1
+    """(position, image id) of every sample that has an image."""
+    for position, raw in iterate_raw(index):
+        if isinstance(raw, BadSampleError):
+            continue
+        try:
+            yield position, image_number(image_member(raw))
+        except BadSampleError:
+            continue  # met again, and counted, while training
 
 
 def _name(index: SetIndex, position: int) -> str:

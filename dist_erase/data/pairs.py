@@ -10,10 +10,8 @@ import math
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,6 +20,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from dist_erase.batch import ImageSpec, PairBatch, StreamName, concat_samples
 from dist_erase.config.train import AugmentConfig
 from dist_erase.data.order import share
+from dist_erase.data.processes import forkserver, main_hidden
 from dist_erase.data.quarantine import Quarantine
 from dist_erase.data.sample import Tokenizer
 from dist_erase.data.stream import PairSettings, PartMaker, StreamPlan
@@ -164,34 +163,18 @@ def _join(parts: list[PairBatch]) -> PairBatch:
 
 def _start_workers(parts: _Parts, workers: int) -> Iterator[PairBatch | _Failure]:
     """Starts the pool; DataLoader asks the workers in turn, so parts come in stream order."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dist_erase.data.stream"])
     loader = DataLoader(
         parts,
         batch_size=None,
         num_workers=workers,
         persistent_workers=True,
-        multiprocessing_context=context,
+        multiprocessing_context=forkserver("dist_erase.data.stream"),
         worker_init_fn=_begin_worker,
         # Its own: drawing the workers' seed must not move the rank's random state.
         generator=torch.Generator(),
     )
-    with _main_hidden():
+    with main_hidden():
         return iter(loader)
-
-
-@contextmanager
-def _main_hidden() -> Iterator[None]:
-    """Keeps new processes from running __main__ again: under Ray it is Ray's worker script."""
-    main = sys.modules["__main__"]
-    saved = {name: getattr(main, name, None) for name in ("__file__", "__spec__")}
-    try:
-        for name in saved:
-            setattr(main, name, None)
-        yield
-    finally:
-        for name, value in saved.items():
-            setattr(main, name, value)
 
 
 def _begin_worker(_: int) -> None:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import io
 import tarfile
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from dist_erase.data.index import SetIndex, ShardIndex
-from dist_erase.data.source import LocalSource, Source
-from dist_erase.errors import UserError
+from dist_erase.data.scan_tar import FAULTS, SOUND
+from dist_erase.data.source import Source, is_remote, make_source
+from dist_erase.errors import BadSampleError, UserError
 
 _OVERHEAD = 100  # bytes that Python spends on a member beside its content
+_AHEAD_THREADS = 8  # reads under way at once; a store answers in tens of milliseconds
 RawSample = dict[str, Any]  # webdataset's: `__key__`, `__url__`, and suffix → bytes
+Unit = tuple[int, int]  # shard number, first row: what is read at once
 
 
 class BlockCache:
@@ -26,92 +30,150 @@ class BlockCache:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._held = 0
-        self._blocks: OrderedDict[Any, tuple[list[RawSample], int]] = OrderedDict()
+        self._blocks: OrderedDict[Any, tuple[list[RawSample | None], int]] = OrderedDict()
 
-    def get(self, name: Any) -> list[RawSample] | None:
+    def get(self, name: Any) -> list[RawSample | None] | None:
         """The block, or None; a hit makes it the most recent."""
         if name not in self._blocks:
             return None
         self._blocks.move_to_end(name)
         return self._blocks[name][0]
 
-    def put(self, name: Any, samples: list[RawSample]) -> None:
+    def put(self, name: Any, samples: list[RawSample | None]) -> None:
         """Keeps a block."""
-        size = sum(len(value) + _OVERHEAD for sample in samples for value in sample.values())
+        size = sum(
+            len(value) + _OVERHEAD
+            for sample in samples
+            if sample is not None
+            for value in sample.values()
+        )
         self._blocks[name] = (samples, size)
         self._held += size
-        while self._held > self._limit and len(self._blocks) > 1:
+        while self._held > self.limit and len(self._blocks) > 1:
             _, (_, dropped) = self._blocks.popitem(last=False)
             self._held -= dropped
 
 
 class BlockReader:
-    """Undecoded samples of a set by position.
+    """Undecoded samples of a set by position, for one thread.
 
     Args:
         index: the set.
-        block: samples per read.
+        block: samples per read at most.
         cache: may be shared by several readers.
-        source: where shards are read from.
+        streams: virtual streams that share the cache; each has a block of its own open, so blocks
+            that would not fit side by side are read in parts.
+        source: where shards are read from; None = as the index says.
 
     Attributes:
         read_bytes: bytes read so far.
     """
 
     def __init__(
-        self, index: SetIndex, *, block: int, cache: BlockCache, source: Source | None = None
+        self,
+        index: SetIndex,
+        *,
+        block: int,
+        cache: BlockCache,
+        streams: int = 1,
+        source: Source | None = None,
     ) -> None:
         self._index = index
-        self._block = block
+        self._unit = _rows_at_once(index, block, cache.limit, streams)
         self._cache = cache
-        self._source = source or LocalSource()
+        self._source = source or make_source(index.settings)
+        self._under_way: dict[Unit, Future[tuple[list[RawSample | None], int]]] = {}
+        self._threads: ThreadPoolExecutor | None = None
+        self._reads_remote = any(is_remote(shard.path) for shard in index.shards)
         self.read_bytes = 0
 
     def read(self, position: int) -> RawSample:
         """One sample.
 
         Raises:
+            BadSampleError: it is cut off or has a member twice.
             OSError: the read failed.
             UserError: the shard is not what was indexed.
         """
+        unit, offset = self._unit_of(position)
+        found = self._block(unit)[offset]
+        if found is None:
+            fault = int(self._index.open(unit[0]).faults[unit[1] + offset])
+            raise BadSampleError(FAULTS[fault], "the shard's headers say so")
+        return found
+
+    def read_ahead(self, positions: Iterable[int]) -> None:
+        """Begins to read from remote shards what `positions` will need; errors come with `read`."""
+        if not self._reads_remote:
+            return
+        for unit in dict.fromkeys(self._unit_of(int(position))[0] for position in positions):
+            remote = is_remote(self._index.shards[unit[0]].path)
+            if not remote or unit in self._under_way or self._cached(unit) is not None:
+                continue
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(_AHEAD_THREADS, "read-ahead")
+            self._under_way[unit] = self._threads.submit(self._fetch, unit)
+
+    def _unit_of(self, position: int) -> tuple[Unit, int]:
         shard_no, row = self._index.locate(position)
-        first = row - row % self._block
-        name = (id(self._index), shard_no, first)
-        samples = self._cache.get(name)
+        offset = row % self._unit
+        return (shard_no, row - offset), offset
+
+    def _cached(self, unit: Unit) -> list[RawSample | None] | None:
+        return self._cache.get((id(self._index), unit))
+
+    def _block(self, unit: Unit) -> list[RawSample | None]:
+        samples = self._cached(unit)
         if samples is None:
-            shard = self._index.shards[shard_no]
-            rows = slice(first, min(first + self._block, len(shard)))
-            parts = self._read_rows(shard, rows)
-            samples = _parse(shard, rows, parts)
-            self._cache.put(name, samples)
-        return samples[row - first]
+            fetched = self._under_way.pop(unit, None)
+            samples, size = self._fetch(unit) if fetched is None else fetched.result()
+            self.read_bytes += size
+            self._cache.put((id(self._index), unit), samples)
+        return samples
 
-    def _read_rows(self, shard: ShardIndex, rows: slice) -> list[bytes]:
-        parts = []
-        for start, stop in _ranges(shard, rows):
-            part = self._source.read(shard.path, start, stop)
-            if len(part) < stop - start:
-                raise _stale(shard, f"it ends before byte {stop}")
-            parts.append(part)
-            self.read_bytes += len(part)
-        return parts
-
-
-def _ranges(shard: ShardIndex, rows: slice) -> Iterator[tuple[int, int]]:
-    """Neighbouring samples are one range; what `max_samples` left out between them is not read."""
-    starts, ends = shard.starts[rows], shard.ends[rows]
-    cuts = np.flatnonzero(starts[1:] != ends[:-1]) + 1
-    firsts = np.concatenate([[0], cuts])
-    lasts = np.concatenate([cuts, [len(starts)]]) - 1
-    yield from ((int(starts[a]), int(ends[b])) for a, b in zip(firsts, lasts, strict=True))
+    def _fetch(self, unit: Unit) -> tuple[list[RawSample | None], int]:
+        """The unit's samples, None for a faulty one, and the bytes that were read."""
+        shard_no, first = unit
+        shard = self._index.open(shard_no)
+        stop = min(first + self._unit, len(shard))
+        samples: list[RawSample | None] = [None] * (stop - first)
+        size = 0
+        for rows in _ranges(shard, first, stop):
+            start, end = int(shard.starts[rows.start]), int(shard.ends[rows.stop - 1])
+            data = self._source.read(shard.path, start, end)
+            if len(data) < end - start:
+                raise _stale(shard, f"it ends before byte {end}")
+            samples[rows.start - first : rows.stop - first] = _parse(shard, rows, data)
+            size += len(data)
+        return samples, size
 
 
-def _parse(shard: ShardIndex, rows: slice, parts: list[bytes]) -> list[RawSample]:
-    streams = ({"url": shard.path, "stream": io.BytesIO(part)} for part in parts)
+def _rows_at_once(index: SetIndex, block: int, limit: int, streams: int) -> int:
+    """`block`, halved until the streams' blocks fit into the cache together."""
+    mean = index.bytes / max(1, len(index))
+    rows = block
+    while rows > 1 and rows % 2 == 0 and 0 < limit < rows * mean * streams:
+        rows //= 2
+    return rows
+
+
+def _ranges(shard: ShardIndex, first: int, stop: int) -> Iterator[slice]:
+    """Rows that lie side by side and have no fault: one read each."""
+    rows = np.flatnonzero(shard.faults[first:stop] == SOUND) + first
+    if not len(rows):
+        return
+    apart = (np.diff(rows) > 1) | (shard.starts[rows[1:]] != shard.ends[rows[:-1]])
+    cuts = np.flatnonzero(apart) + 1
+    for part in np.split(rows, cuts):
+        yield slice(int(part[0]), int(part[-1]) + 1)
+
+
+def _parse(shard: ShardIndex, rows: slice, data: bytes) -> list[RawSample]:
+    stream = [{"url": shard.path, "stream": io.BytesIO(data)}]
     try:
-        samples: list[RawSample] = list(group_by_keys(tar_file_expander(streams)))
+        samples: list[RawSample] = list(group_by_keys(tar_file_expander(stream)))
     except (tarfile.TarError, ValueError) as error:
         raise _stale(shard, f"no tar members there: {error.args[0]}") from error
     found = [sample["__key__"].encode() for sample in samples]

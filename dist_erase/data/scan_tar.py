@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tarfile
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from webdataset.tariterators import base_plus_ext
 
+from dist_erase.data.ranged import RangedFile
+from dist_erase.data.source import Source
 from dist_erase.errors import UserError
 
-_MEND = "Make or copy the shard again."
+_MEND = "Make or copy the shard again, or set data.max_corrupt_fraction above 0 to go on without."
 # Suffixes taken as the image, in order of preference; other members are left alone.
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm")
 _META = re.compile(r"__[^/]*__($|/)")  # members that webdataset leaves out
+
+# What a header scan finds wrong with a sample; `FAULTS[code]` is a BadSampleError's reason.
+SOUND, TRUNCATED, DUPLICATE = range(3)
+FAULTS = ("", "truncated", "duplicate")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +36,9 @@ class ScannedShard:
             is no image.
         codes: int64, which of `member_sets` the sample has.
         member_sets: str, the distinct sets of suffixes, each joined by newlines.
+        faults: int8, SOUND, TRUNCATED (the file ends inside it) or DUPLICATE (its key and member
+            follow themselves).
+        problem: str [1], what is wrong with the file as a whole; "" = nothing.
     """
 
     keys: NDArray[np.bytes_]
@@ -39,6 +48,23 @@ class ScannedShard:
     image_sizes: NDArray[np.int64]
     codes: NDArray[np.int64]
     member_sets: NDArray[np.str_]
+    faults: NDArray[np.int8]
+    problem: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def check(self, path: str) -> None:
+        """Raises UserError for the first thing that is wrong with the file or a sample of it."""
+        problem = str(self.problem[0])
+        if problem:
+            raise UserError(path, problem, _MEND)
+        if not len(self):
+            raise UserError(path, "the shard is empty: it holds no KEY.SUFFIX member.", _MEND)
+        twice = np.flatnonzero(self.faults == DUPLICATE)
+        if len(twice):
+            key = bytes(self.keys[twice[0]]).decode()
+            raise UserError(path, f"sample {key} has a member twice.", _MEND)
 
 
 @dataclass
@@ -46,6 +72,7 @@ class _Sample:
     key: str
     start: int
     end: int
+    fault: int = SOUND
     members: dict[str, tuple[int, int]] = field(default_factory=dict)  # suffix → start, size
 
     def image(self) -> tuple[int, int]:
@@ -54,62 +81,69 @@ class _Sample:
         return next(found, (0, -1))
 
 
-def scan_tar(path: str) -> ScannedShard:
+def scan_tar(path: str, source: Source) -> ScannedShard:
     """Groups members as webdataset does: consecutive ones with the same key are a sample.
 
-    The key is the path up to the first dot of its last component, the suffix is the rest.
+    The key is the path up to the first dot of its last component, the suffix is the rest. Only
+    headers are read. What is wrong with the file is a part of the result, not an error.
 
     Raises:
-        UserError: the file is no uncompressed tar, is truncated, holds no sample, or names a
-            member twice.
+        OSError: a read failed.
     """
     samples: list[_Sample] = []
+    size = source.stat(path).size
+    stream: Any = RangedFile(source, path, size)
+    end, problem = 0, ""
     try:
-        with tarfile.open(path, "r:") as tar:
+        with tarfile.open(path, "r:", fileobj=stream) as tar:
             while (member := tar.next()) is not None:
                 # Without this, tarfile keeps every header of the shard in memory.
                 tar.members = []  # type: ignore[attr-defined]
                 if member.isreg() and not _META.match(member.name):
-                    _add(samples, member, tar.offset, path)
+                    _add(samples, member, tar.offset, size)
             end = tar.offset
+        problem = _fault_at_end(stream, end, size)
     except tarfile.ReadError as error:
-        raise UserError(path, f"not a readable tar file ({error}).", _MEND) from error
-    _check_end(path, end)
-    if not samples:
-        raise UserError(path, "the shard is empty: it holds no KEY.SUFFIX member.", _MEND)
-    return _pack(samples)
+        problem = _unreadable(error, samples, size)
+    return _pack(samples, problem)
 
 
-def _add(samples: list[_Sample], member: tarfile.TarInfo, end: int, path: str) -> None:
+def _add(samples: list[_Sample], member: tarfile.TarInfo, end: int, size: int) -> None:
     key, suffix = base_plus_ext(member.name)
     if key is None:
         return
     suffix = suffix.lower()
-    if not samples or samples[-1].key != key:
+    last = samples[-1] if samples else None
+    if last is None or last.key != key:
         samples.append(_Sample(key, member.offset, end))
+    elif suffix in last.members:
+        samples.append(_Sample(key, member.offset, end, DUPLICATE))
     sample = samples[-1]
-    if suffix in sample.members:
-        raise UserError(path, f"sample {key} has two .{suffix} members.", _MEND)
     sample.members[suffix] = (member.offset_data, member.size)
-    sample.end = end
+    sample.end = min(end, size)
+    if member.offset_data + member.size > size:
+        sample.fault = TRUNCATED
 
 
-def _check_end(path: str, end: int) -> None:
+def _unreadable(error: tarfile.ReadError, samples: list[_Sample], size: int) -> str:
+    if samples:  # a header or a member's content is cut off
+        return f"truncated: no end-of-archive mark after {size} bytes."
+    return f"not a readable tar file ({error})."
+
+
+def _fault_at_end(stream: RangedFile, end: int, size: int) -> str:
     """A whole tar ends in zero blocks; tarfile takes a cut at a header for the end."""
-    with open(path, "rb") as stream:
-        stream.seek(end)
-        marker = stream.read(tarfile.BLOCKSIZE)
+    stream.seek(end)
+    marker = stream.read(tarfile.BLOCKSIZE)
     if len(marker) < tarfile.BLOCKSIZE:
-        size = os.path.getsize(path)
-        raise UserError(path, f"truncated: no end-of-archive mark after {size} bytes.", _MEND)
-    if any(marker):
-        raise UserError(path, f"corrupt: no tar header at byte {end}.", _MEND)
+        return f"truncated: no end-of-archive mark after {size} bytes."
+    return f"corrupt: no tar header at byte {end}." if any(marker) else ""
 
 
-def _pack(samples: list[_Sample]) -> ScannedShard:
+def _pack(samples: list[_Sample], problem: str) -> ScannedShard:
     joined = ["\n".join(sample.members) for sample in samples]
-    member_sets, codes = np.unique(joined, return_inverse=True)
-    images = np.array([sample.image() for sample in samples], np.int64)
+    member_sets, codes = np.unique(np.array(joined, np.str_), return_inverse=True)
+    images = np.array([sample.image() for sample in samples], np.int64).reshape(-1, 2)
     return ScannedShard(
         keys=np.array([sample.key.encode() for sample in samples], np.bytes_),
         starts=np.array([sample.start for sample in samples], np.int64),
@@ -118,4 +152,6 @@ def _pack(samples: list[_Sample]) -> ScannedShard:
         image_sizes=images[:, 1],
         codes=codes.astype(np.int64),
         member_sets=member_sets,
+        faults=np.array([sample.fault for sample in samples], np.int8),
+        problem=np.array([problem]),
     )

@@ -22,6 +22,7 @@ from dist_erase.data.sample import Pair, Tokenizer, collate, decode_pair
 from dist_erase.errors import BadSampleError, UserError
 
 _MAX_ATTEMPTS = 100
+_READ_AHEAD_STEPS = 4  # a store's answer takes longer than a step's images to decode
 _VIEW = np.array([[CAPTION], [CROP_ROW], [CROP_COLUMN], [FLIP]])
 
 
@@ -64,10 +65,12 @@ class PartMaker:
 
     def __init__(self, settings: PairSettings, *, part: int, parts: int) -> None:
         cache = BlockCache(settings.cache_bytes)
-        self._retain = _SetPart(settings.retain, settings, cache, part, parts)
-        self._forget = None
-        if settings.forget is not None:
-            self._forget = _SetPart(settings.forget, settings, cache, part, parts)
+        plans = [plan for plan in (settings.retain, settings.forget) if plan is not None]
+        streams = sum(len(share(plan.order.streams, part, parts)) for plan in plans)
+        self._retain, *rest = (
+            _SetPart(plan, settings, cache, part, parts, streams) for plan in plans
+        )
+        self._forget = rest[0] if rest else None
 
     def make(self, step: int) -> PairBatch:
         """The part of a step; the same whatever was made before.
@@ -95,18 +98,28 @@ class _SetPart:
     """The same for one set."""
 
     def __init__(
-        self, plan: StreamPlan, settings: PairSettings, cache: BlockCache, part: int, parts: int
+        self,
+        plan: StreamPlan,
+        settings: PairSettings,
+        cache: BlockCache,
+        part: int,
+        parts: int,
+        cache_shared_by: int,
     ) -> None:
         self._plan = plan
         self._settings = settings
         self._streams = share(plan.order.streams, part, parts)
-        self._reader = BlockReader(plan.index, block=plan.order.block, cache=cache)
+        self._reader = BlockReader(
+            plan.index, block=plan.order.block, cache=cache, streams=cache_shared_by
+        )
 
     def take(self, step: int) -> tuple[Samples, tuple[Quarantined, ...], int]:
         """Samples, what had to be replaced, bytes read."""
         before = self._reader.read_bytes
         bad: list[Quarantined] = []
         places = self._plan.order.at(step, self._streams)
+        for soon in range(step, step + _READ_AHEAD_STEPS):
+            self._reader.read_ahead(self._plan.order.at(soon, self._streams).positions)
         views = self._views(places.passes, places.positions)
         pairs = [
             self._pair(int(position), view, int(number), int(slot), bad)

@@ -55,6 +55,21 @@ class RankContext:
         """The sum over ranks."""
         return self.mean(values) * self.world
 
+    def sum_integers(self, values: list[int]) -> list[int]:
+        """Sums over ranks, modulo 2^64 as signed numbers: exact whatever their number."""
+        total = torch.tensor(values, dtype=torch.int64, device=self.device)
+        if self.world > 1:
+            dist.all_reduce(total)
+        return [int(value) for value in total]
+
+    def from_all(self, mine: T) -> list[T]:
+        """Each rank's (picklable) value, by rank, on every rank."""
+        if self.world == 1:
+            return [mine]
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, mine)
+        return values
+
     def agree(self, mine: bool) -> bool:
         """True on every rank as soon as it is true on one."""
         return bool(self.mean(torch.tensor([float(mine)])).item() > 0)

@@ -31,6 +31,8 @@ class StepRow(TypedDict, total=False):
         samples: pairs in the step, all ranks; `samples_per_second`: the same by time.
         epoch: passes over the set named by data.epoch_of; `forget_passes`: over the forget set.
         teacher: `in_flight` and `resubmitted` requests.
+        batch: digest of the global batch, 16 hexadecimal digits; equal batches have equal ones,
+            whatever the number of ranks.
     """
 
     step: int
@@ -48,6 +50,7 @@ class StepRow(TypedDict, total=False):
     epoch: float
     forget_passes: float
     teacher: dict[str, int]
+    batch: str
 
 
 class EventRow(TypedDict, total=False):

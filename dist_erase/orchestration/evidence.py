@@ -29,6 +29,7 @@ from dist_erase.observability.emit import Metrics
 from dist_erase.observability.rows import Row
 from dist_erase.orchestration.measuring import embed_held_out
 from dist_erase.storage import write_json, write_text
+from dist_erase.training.account import read_quarantine
 from dist_erase.training.data_plan import DataPlan
 from dist_erase.training.live_evaluation import share_found
 
@@ -177,12 +178,5 @@ def never_read(folder: Path, data: DataPlan, steps: int) -> list[str]:
         seen[data.forget.order.at(step).positions] = True
     names = [data.forget.index.label(int(position)) for position in np.flatnonzero(~seen)]
     missing = {f"{shard}/{key}" for shard, _, key in names}
-    path = folder / "quarantine.jsonl"
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # half a line of a killed process
-        if entry["stream"] == "forget":
-            missing.add(f"{entry['shard']}/{entry['key']}")
+    missing |= {f"{e.shard}/{e.key}" for e in read_quarantine(folder) if e.stream == "forget"}
     return sorted(missing)

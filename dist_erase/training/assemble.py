@@ -16,6 +16,7 @@ from dist_erase.models.resolve import exp_scale, load_tokenizer
 from dist_erase.models.student import Student
 from dist_erase.observability.emit import Metrics
 from dist_erase.teacher.client import TeacherClient
+from dist_erase.training.account import BatchAccount
 from dist_erase.training.checkpoint import Checkpoints, Progress, Saved
 from dist_erase.training.deepspeed_config import deepspeed_json
 from dist_erase.training.engine import Engine, make_optimizer
@@ -79,6 +80,8 @@ def train(
         progress = saved.progress
         del saved  # three times the model
     log.event("start", progress.step, _what_is_ahead(recipe, attempt, context))
+    for fault in recipe.data.faults:
+        log.event("fault", progress.step, fault)
     metrics.worker_attempt.set(attempt)
     if progress.floor and context.is_first:
         metrics.similarity_floor.set(sum(progress.floor) / len(progress.floor))
@@ -106,6 +109,7 @@ def train(
         checkpoints=checkpoints,
         log=log,
         metrics=metrics,
+        account=BatchAccount(recipe.data, folder, context),
         attempt=attempt,
         live=(
             LiveEvaluation(recipe, engine, tokenizer, context, log, metrics)

@@ -67,6 +67,12 @@ class DataPlan:
     overlap: dict[str, object]
 
     @property
+    def faults(self) -> list[str]:
+        """What is wrong with whole shards of the training sets, in words."""
+        plans = (plan for plan in (self.forget, self.retain) if plan is not None)
+        return [fault for plan in plans for fault in plan.index.faults]
+
+    @property
     def orders(self) -> list[Order]:
         """The orders of the streams there are."""
         return [s.order for s in (self.forget, self.retain) if s is not None]
@@ -95,8 +101,9 @@ def plan_run(config: RunConfig, cache_dir: Path, *, look_for_overlap: bool) -> D
     Args:
         config: with absolute paths.
         cache_dir: where shard scans are kept.
-        look_for_overlap: hash the images of forget and retain and refuse shared ones (the
-            driver does so once; ranks need it only where it happens while training).
+        look_for_overlap: hash the images of forget and retain and refuse shared ones, and look
+            whether shards have changed since they were indexed. The driver does so once; ranks
+            need it only where it happens while training.
 
     Raises:
         UserError: anything wrong with shards, batches, streams or disjointness.
@@ -104,11 +111,20 @@ def plan_run(config: RunConfig, cache_dir: Path, *, look_for_overlap: bool) -> D
     data, seed = config.data, config.seed
     classes = read_class_names(data.classes) if data.classes else ()
 
-    def index(source: SourceConfig, where: str) -> SetIndex:
-        return index_set(source, where=where, cache_dir=cache_dir, seed=seed)
+    tolerant = data.max_corrupt_fraction > 0
 
-    forget_index = index(data.forget, "data.forget")
-    retain_index = index(data.retain, "data.retain")
+    def index(source: SourceConfig, where: str, *, tolerant: bool = False) -> SetIndex:
+        return index_set(
+            source,
+            where=where,
+            cache_dir=cache_dir,
+            seed=seed,
+            tolerant=tolerant,
+            trust=not look_for_overlap,
+        )
+
+    forget_index = index(data.forget, "data.forget", tolerant=tolerant)
+    retain_index = index(data.retain, "data.retain", tolerant=tolerant)
     forget = _stream(
         "forget", forget_index, data.forget, config.train.forget_batch, config, classes
     )
@@ -146,7 +162,9 @@ def plan_run(config: RunConfig, cache_dir: Path, *, look_for_overlap: bool) -> D
         },
         floor_sets=(
             WholeSet(index=forget_index, captions=forget.captions),
-            WholeSet(index=index(drawn, "data.retain"), captions=retain.captions),
+            WholeSet(
+                index=index(drawn, "data.retain", tolerant=tolerant), captions=retain.captions
+            ),
         ),
         classes=classes,
         overlap=overlap,
@@ -157,7 +175,13 @@ def plan_pretrain(config: PretrainConfig, cache_dir: Path) -> DataPlan:
     """Indexes the sets of a pretraining run; raises UserError as `plan_run` does."""
     data = config.data
     classes = read_class_names(data.classes) if data.classes else ()
-    index = index_set(data.train, where="data.train", cache_dir=cache_dir, seed=config.seed)
+    index = index_set(
+        data.train,
+        where="data.train",
+        cache_dir=cache_dir,
+        seed=config.seed,
+        tolerant=data.max_corrupt_fraction > 0,
+    )
     batch = config.train.batch
     order = Order(
         counts=index.counts,

@@ -12,6 +12,7 @@ from dist_erase.batch import PairBatch
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.rows import EventRow, StepRow
 from dist_erase.teacher.client import TeacherStats
+from dist_erase.training.account import QUARANTINE
 
 
 class RunLog:
@@ -24,7 +25,7 @@ class RunLog:
 
     def __init__(self, folder: Path, *, writes_rows: bool) -> None:
         self._rows = folder / "metrics.jsonl"
-        self._quarantine = folder / "quarantine.jsonl"
+        self._quarantine = folder / QUARANTINE
         self._writes_rows = writes_rows
 
     def step(self, row: StepRow) -> None:

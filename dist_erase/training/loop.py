@@ -18,6 +18,7 @@ from dist_erase.losses.objective import ObjectiveSpec
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.rows import StepRow
 from dist_erase.teacher.client import TeacherClient
+from dist_erase.training.account import BatchAccount
 from dist_erase.training.ahead import Ahead, Taken
 from dist_erase.training.checkpoint import Checkpoints, Progress
 from dist_erase.training.engine import Engine
@@ -39,6 +40,7 @@ class Parts:
     checkpoints: Checkpoints
     log: RunLog
     metrics: Metrics
+    account: BatchAccount
     attempt: int
     live: LiveEvaluation | None = None
 
@@ -84,14 +86,13 @@ def run_steps(
         progress = _before_first_step(recipe, parts, progress)
         started = time.monotonic() - progress.seconds
         for step in range(start_step + 1, 0 if progress.stopped else steps + 1):
-            row = _one_step(recipe, parts, ahead, floor, step, context)
+            row, interrupted = _one_step(recipe, parts, ahead, floor, step, context)
             progress = replace(
                 progress,
                 step=step,
                 samples=progress.samples + row["samples"],
                 seconds=time.monotonic() - started,
             )
-            interrupted = context.agree(context.should_stop())
             is_best = False
             if parts.live is not None and parts.live.due(step):
                 verdict = parts.live.run(step, retain_before=progress.retain_before)
@@ -142,9 +143,12 @@ def _one_step(
     floor: Tensor | None,
     step: int,
     context: RankContext,
-) -> StepRow:
+) -> tuple[StepRow, bool]:
+    """Trains on the next batch; gives its row, and whether a rank was asked to stop."""
     started = time.monotonic()
     taken = ahead.take()
+    parts.log.quarantined(taken.batch)
+    agreed = parts.account.take(taken.batch)
     lr = recipe.train.lr * lr_factor(
         step - 1,
         steps=recipe.data.steps,
@@ -163,6 +167,7 @@ def _one_step(
         context=context,
     )
     row = _row(recipe, parts, floor, step, lr, taken, result, time.monotonic() - started, context)
+    row["batch"] = agreed.digest
     stats = None if parts.teacher is None else parts.teacher.stats()
     if stats is not None:
         row["teacher"] = {"in_flight": stats.in_flight, "resubmitted": stats.resubmitted}
@@ -170,9 +175,8 @@ def _one_step(
     if "forget_at_floor" in result.figures:
         parts.metrics.forget_at_floor_ratio.set(result.figures["forget_at_floor"])
     parts.log.step(row)
-    parts.log.quarantined(taken.batch)
     record_step(parts.metrics, row, taken.batch, stats, is_first=context.is_first)
-    return row
+    return row, agreed.stop
 
 
 def _floor_of(floor: Tensor | None, batch: PairBatch) -> Tensor | None:

@@ -56,7 +56,7 @@ def test_byte_ranges_are_the_samples_that_webdataset_sees(tmp_path: Path) -> Non
     path = write_tar(tmp_path / "a.tar", members)
     whole = as_webdataset_reads(Path(path).read_bytes())
     index = indexed(path)
-    shard = index.shards[0]
+    shard = index.open(0)
     data = Path(path).read_bytes()
     parts = [as_webdataset_reads(data[a:b]) for a, b in zip(shard.starts, shard.ends, strict=True)]
     assert [part | {"__url__": "x"} for [part] in parts] == whole
@@ -86,8 +86,8 @@ def test_scans_are_kept_until_the_shard_changes(shards: Shards, tmp_path: Path) 
     shard.write_bytes(bytes(status.st_size))  # no tar any more, yet of the same size and time
     os.utime(shard, ns=(status.st_atime_ns, status.st_mtime_ns))
     second = index_set(source, where="x", cache_dir=cache)
-    assert second.shards[0].keys.tolist() == first.shards[0].keys.tolist()
-    assert second.shards[0].ends.tolist() == first.shards[0].ends.tolist()
+    assert second.open(0).keys.tolist() == first.open(0).keys.tolist()
+    assert second.open(0).ends.tolist() == first.open(0).ends.tolist()
     os.utime(shard)
     with pytest.raises(UserError, match="empty"):
         index_set(source, where="x", cache_dir=cache)
@@ -111,7 +111,7 @@ def test_max_samples_above_the_size_takes_all(shards: Shards) -> None:
 def test_truncated_shard(shards: Shards, keep: float) -> None:
     pattern = shards([6])
     shard = Path(pattern).parent / "000.tar"
-    end = int(indexed(pattern).shards[0].ends[-1])
+    end = int(indexed(pattern).open(0).ends[-1])
     shard.write_bytes(shard.read_bytes()[: int(end * keep)])
     with pytest.raises(UserError, match=r"tar file|truncated") as caught:
         indexed(pattern)
@@ -121,7 +121,7 @@ def test_truncated_shard(shards: Shards, keep: float) -> None:
 def test_shard_cut_between_two_samples_is_truncated(shards: Shards) -> None:
     pattern = shards([6])
     shard = Path(pattern).parent / "000.tar"
-    end = int(indexed(pattern).shards[0].ends[3])
+    end = int(indexed(pattern).open(0).ends[3])
     shard.write_bytes(shard.read_bytes()[:end])
     with pytest.raises(UserError, match="truncated: no end-of-archive mark"):
         indexed(pattern)
@@ -130,7 +130,7 @@ def test_shard_cut_between_two_samples_is_truncated(shards: Shards) -> None:
 def test_shard_overwritten_in_the_middle_is_corrupt(shards: Shards) -> None:
     pattern = shards([6])
     shard = Path(pattern).parent / "000.tar"
-    start = int(indexed(pattern).shards[0].starts[3])
+    start = int(indexed(pattern).open(0).starts[3])
     data = bytearray(shard.read_bytes())
     data[start : start + 512] = b"x" * 512
     shard.write_bytes(data)
@@ -161,7 +161,7 @@ def test_files_that_are_no_shards(tmp_path: Path, content: bytes, said: str) -> 
         (["k.jpg", "k.txt"], "json:text", "sample k has no .json member"),
         (["k.jpg", "k.txt"], "cls", "sample k has no .cls member"),
         (["k.txt", "k.npy"], "txt", "sample k has no image member"),
-        (["k.jpg", "k.txt", "k.JPG"], "txt", "sample k has two .jpg members"),
+        (["k.jpg", "k.txt", "k.JPG"], "txt", "sample k has a member twice"),
     ],
 )
 def test_samples_without_what_they_need(
@@ -179,6 +179,6 @@ def test_old_and_gnu_tars_are_read_too(tmp_path: Path) -> None:
         name = "n" * 90
         members = [(f"{name}.png", b"i" * 513), (f"{name}.txt", b"c")]
         path = write_tar(tmp_path / f"{number}.tar", members, format)
-        [shard] = indexed(path).shards
+        shard = indexed(path).open(0)
         assert shard.keys.tolist() == [name.encode()]
         assert np.all(shard.ends - shard.starts == 5 * 512)

@@ -223,7 +223,7 @@ def test_a_trained_scale_stays_within_100_and_comes_down_again_at_every_stage(an
 def test_a_loss_that_is_not_finite_on_one_rank_stops_all_before_any_update(answers, stage):
     for rank in answers:
         message, changed_weights = rank.refused[stage]
-        assert message.startswith("train.lr: step 1: the objective is not finite")
+        assert message.startswith("train.lr: step 1 is not finite")
         assert "'consistency': nan" in message
         assert not changed_weights
 

@@ -1,0 +1,188 @@
+"""What is known of every shard before the first block is read: size, version, samples, faults."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dist_erase.data.processes import process_pool
+from dist_erase.data.scan_tar import DUPLICATE, ScannedShard
+from dist_erase.data.scanned import cache_name, scan_kept
+from dist_erase.data.sidecar import count_by_sidecar
+from dist_erase.data.source import ShardStat, SourceSettings, make_source
+from dist_erase.storage import write_text
+
+Progress = Callable[[int, int], None]  # shards done, shards in all
+
+_VERSION = 1  # of the summaries on disk
+_THREADS = 16
+# Below this many shards to scan, starting processes takes longer than they save.
+_ENOUGH_FOR_PROCESSES = 16
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardSummary:
+    """One shard as it was counted.
+
+    Attributes:
+        size: bytes of the file.
+        version: of its content, by the file system or the store.
+        count: samples.
+        origin: `headers`, or the side file that the count comes from.
+        problem: what is wrong with the file as a whole; "" = nothing is known.
+        duplicate: key of the first sample that has a member twice; "" = none is known.
+        members: for each set of suffixes (joined by newlines), the key of the first sample that
+            has it; empty where the count comes from a side file.
+    """
+
+    path: str
+    size: int
+    version: str
+    count: int
+    origin: str
+    problem: str = ""
+    duplicate: str = ""
+    members: dict[str, str]
+
+    @property
+    def stat(self) -> ShardStat:
+        """Size and version."""
+        return ShardStat(size=self.size, version=self.version)
+
+
+def summarise(
+    paths: Sequence[str],
+    settings: SourceSettings,
+    *,
+    folder: Path | None,
+    trust: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> list[ShardSummary]:
+    """The summary of each shard, in order; what is known and still holds is not read again.
+
+    Args:
+        paths: of the shards.
+        settings: how they are read.
+        folder: where summaries and scans are kept; None = nowhere.
+        trust: take kept summaries without looking whether shards have changed since (a driver
+            has looked a moment ago).
+        workers: processes that walk over headers; None = one per core.
+        progress: told how many shards are done.
+
+    Raises:
+        OSError: a read failed.
+        UserError: a side file makes no sense.
+    """
+    tell = progress or (lambda done, planned: None)
+    source = make_source(settings)
+    kept = {} if folder is None else _load(folder, paths)
+    if trust and all(path in kept for path in paths):
+        return [kept[path] for path in paths]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        stats = list(threads.map(source.stat, paths))
+        fresh = {
+            path: kept[path]
+            for path, stat in zip(paths, stats, strict=True)
+            if path in kept and kept[path].stat == stat
+        }
+        stale = [path for path in paths if path in kept and path not in fresh]
+        if stale:
+            _log.warning("%d shards have changed and are read anew, first %s", len(stale), stale[0])
+        todo = [(p, s) for p, s in zip(paths, stats, strict=True) if p not in fresh]
+        found = dict(fresh)
+        tell(len(found), len(paths))
+        walks = []
+        counted = threads.map(lambda job: count_by_sidecar(job[0], source), todo)
+        for (path, stat), by_file in zip(todo, counted, strict=True):
+            if by_file is None:
+                walks.append((path, stat))
+                continue
+            found[path] = ShardSummary(
+                path=path,
+                size=stat.size,
+                version=stat.version,
+                count=by_file.count,
+                origin=by_file.origin,
+                members={},
+            )
+            tell(len(found), len(paths))
+    for summary in _walk(walks, settings, folder, workers):
+        found[summary.path] = summary
+        tell(len(found), len(paths))
+    summaries = [found[path] for path in paths]
+    if folder is not None and todo:
+        _save(folder, paths, summaries)
+    return summaries
+
+
+def _walk(
+    shards: list[tuple[str, ShardStat]],
+    settings: SourceSettings,
+    folder: Path | None,
+    workers: int | None,
+) -> Iterator[ShardSummary]:
+    """Reads the headers of shards; each scan is kept as soon as it is done."""
+    processes = min(workers or os.cpu_count() or 1, len(shards))
+    jobs = [(path, stat, settings, folder) for path, stat in shards]
+    if processes < 2 or len(shards) < _ENOUGH_FOR_PROCESSES:
+        yield from map(_walk_one, jobs)
+        return
+    with process_pool(processes, "dist_erase.data.counting") as pool:
+        yield from pool.map(_walk_one, jobs)
+
+
+def _walk_one(job: tuple[str, ShardStat, SourceSettings, Path | None]) -> ShardSummary:
+    path, stat, settings, folder = job
+    return _summary(path, stat, scan_kept(path, make_source(settings), stat, folder))
+
+
+def _summary(path: str, stat: ShardStat, scanned: ScannedShard) -> ShardSummary:
+    def key(row: int) -> str:
+        return bytes(scanned.keys[row]).decode()
+
+    twice = np.flatnonzero(scanned.faults == DUPLICATE)
+    return ShardSummary(
+        path=path,
+        size=stat.size,
+        version=stat.version,
+        count=len(scanned),
+        origin="headers",
+        problem=str(scanned.problem[0]),
+        duplicate=key(int(twice[0])) if len(twice) else "",
+        members={
+            str(names): key(int(np.argmax(scanned.codes == code)))
+            for code, names in enumerate(scanned.member_sets)
+        },
+    )
+
+
+def _file(folder: Path, paths: Sequence[str]) -> Path:
+    return folder / f"set-{cache_name(chr(10).join(paths))}.json"
+
+
+def _load(folder: Path, paths: Sequence[str]) -> dict[str, ShardSummary]:
+    try:
+        stored = json.loads(_file(folder, paths).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        _log.warning("the kept index %s cannot be read: %s", _file(folder, paths), error)
+        return {}
+    if stored["version"] != _VERSION:
+        return {}
+    return {shard["path"]: ShardSummary(**shard) for shard in stored["shards"]}
+
+
+def _save(folder: Path, paths: Sequence[str], summaries: list[ShardSummary]) -> None:
+    rows = [asdict(summary) for summary in summaries]
+    text = json.dumps({"version": _VERSION, "shards": rows}, separators=(",", ":"))
+    write_text(_file(folder, paths), text)

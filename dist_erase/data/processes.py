@@ -1,0 +1,44 @@
+"""Processes that decode or scan beside the one that asks, also inside a Ray worker."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def main_hidden() -> Iterator[None]:
+    """Keeps new processes from running __main__ again: under Ray it is Ray's worker script."""
+    main = sys.modules["__main__"]
+    saved = {name: getattr(main, name, None) for name in ("__file__", "__spec__")}
+    try:
+        for name in saved:
+            setattr(main, name, None)
+        yield
+    finally:
+        for name, value in saved.items():
+            setattr(main, name, value)
+
+
+def forkserver(preload: str) -> Any:
+    """A context whose processes start from a server that has imported `preload`, and no ray.
+
+    Forking a rank or a Ray worker instead would copy its threads' locks.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([preload])
+    return context
+
+
+@contextmanager
+def process_pool(workers: int, preload: str) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes; functions given to it must be importable."""
+    with (
+        main_hidden(),
+        ProcessPoolExecutor(max_workers=workers, mp_context=forkserver(preload)) as pool,
+    ):
+        yield pool
