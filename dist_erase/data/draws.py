@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # The first argument after the seed: two purposes never see the same numbers.
-BLOCKS, SAMPLES, SUBSET, CAPTION, CROP_ROW, CROP_COLUMN, FLIP, REPLACEMENT = range(8)
+(BLOCKS, SAMPLES, SUBSET, CAPTION, CROP_ROW, CROP_COLUMN, FLIP, REPLACEMENT, SHARDS) = range(9)
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 

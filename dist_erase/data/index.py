@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dist_erase.config.data import SourceConfig
 from dist_erase.data.draws import SUBSET, permutation
 from dist_erase.data.scan_tar import IMAGE_SUFFIXES, ScannedShard, scan_tar
-from dist_erase.data.shards import expand_shards
+from dist_erase.data.shards import choose_shards, expand_shards
 from dist_erase.errors import UserError
 from dist_erase.storage import atomic_path
 
@@ -110,7 +110,8 @@ def index_set(
         UserError: a shard is missing, empty, truncated or no tar, or one of its samples has no
             image or no caption member; the message names the file.
     """
-    paths = expand_shards(source.shards, where=f"{where}.shards")
+    groups = expand_shards(source.shards, where=f"{where}.shards")
+    paths = [path for group in choose_shards(groups, source.max_shards, seed) for path in group]
     shards = [_index_shard(path, source.caption.split(":")[0], where, cache_dir) for path in paths]
     if source.max_samples is not None:
         shards = _subset(shards, source.max_samples, seed)

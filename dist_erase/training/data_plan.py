@@ -9,10 +9,11 @@ from pathlib import Path
 from dist_erase.batch import ImageSpec, Samples, StreamName
 from dist_erase.config.data import DataConfig, SourceConfig, StreamingConfig
 from dist_erase.config.run import PretrainConfig, RunConfig
+from dist_erase.config.sizes import parse_size
 from dist_erase.data.captions import CaptionPlan, read_class_names
 from dist_erase.data.index import SetIndex, index_set
 from dist_erase.data.order import Order, allowed_worlds, check_world, choose_streams
-from dist_erase.data.overlap import find_overlap, parse_size, refuse_overlap
+from dist_erase.data.overlap import find_overlap, refuse_overlap
 from dist_erase.data.pairs import StreamPlan
 from dist_erase.data.sample import Tokenizer
 from dist_erase.data.scan import iterate_set
