@@ -9,13 +9,15 @@ from pathlib import Path
 from dist_erase.batch import ImageSpec, Samples, StreamName
 from dist_erase.config.data import DataConfig, SourceConfig, StreamingConfig
 from dist_erase.config.run import PretrainConfig, RunConfig
+from dist_erase.config.sizes import parse_size
 from dist_erase.data.captions import CaptionPlan, read_class_names
 from dist_erase.data.index import SetIndex, index_set
 from dist_erase.data.order import Order, allowed_worlds, check_world, choose_streams
-from dist_erase.data.overlap import find_overlap, parse_size, refuse_overlap
+from dist_erase.data.overlap import find_overlap, refuse_overlap
 from dist_erase.data.pairs import StreamPlan
 from dist_erase.data.sample import Tokenizer
 from dist_erase.data.scan import iterate_set
+from dist_erase.data.source import SourceSettings
 
 _FLOOR_RETAIN_PAIRS = 4096  # DESIGN section 2
 
@@ -117,6 +119,7 @@ def plan_run(config: RunConfig, cache_dir: Path, *, look_for_overlap: bool) -> D
         return index_set(
             source,
             where=where,
+            settings=SourceSettings.of(data),
             cache_dir=cache_dir,
             seed=seed,
             tolerant=tolerant,
@@ -175,9 +178,11 @@ def plan_pretrain(config: PretrainConfig, cache_dir: Path) -> DataPlan:
     """Indexes the sets of a pretraining run; raises UserError as `plan_run` does."""
     data = config.data
     classes = read_class_names(data.classes) if data.classes else ()
+    settings = SourceSettings.of(data)
     index = index_set(
         data.train,
         where="data.train",
+        settings=settings,
         cache_dir=cache_dir,
         seed=config.seed,
         tolerant=data.max_corrupt_fraction > 0,
@@ -185,6 +190,7 @@ def plan_pretrain(config: PretrainConfig, cache_dir: Path) -> DataPlan:
     batch = config.train.batch
     order = Order(
         counts=index.counts,
+        mix=index.mix,
         block=data.block,
         window=data.shuffle_window,
         batch=batch,
@@ -193,7 +199,9 @@ def plan_pretrain(config: PretrainConfig, cache_dir: Path) -> DataPlan:
         where="train.batch",
     )
     steps = order.steps_for(config.train.epochs)
-    held_out = index_set(data.eval, where="data.eval", cache_dir=cache_dir, seed=config.seed)
+    held_out = index_set(
+        data.eval, where="data.eval", settings=settings, cache_dir=cache_dir, seed=config.seed
+    )
     return DataPlan(
         retain=StreamPlan(
             name="retain",
@@ -227,6 +235,7 @@ def _stream(
         index=index,
         order=Order(
             counts=index.counts,
+            mix=index.mix,
             block=data.block,
             window=data.shuffle_window,
             batch=batch,
