@@ -197,6 +197,12 @@ class StreamingConfig(Section):
         "https://minio:9000}}` or `{s3: {anon: true}}`. No credentials: they come from the "
         "environment.",
     )
+    watchdog_seconds: float = Field(
+        300.0,
+        gt=0,
+        description="When no batch comes for so long, the data workers write where they are stuck "
+        "to RUN/stacks/; the run goes on waiting.",
+    )
     max_corrupt_fraction: float = Field(
         0.0,
         ge=0.0,

@@ -30,6 +30,7 @@ _MAY_CHANGE = (
     "deepspeed.",
     "data.workers",
     "data.cache_bytes",
+    "data.watchdog_seconds",
     "data.read.",
     "data.block_cache.",
     "data.storage",
