@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -30,6 +31,14 @@ _VERSIONS = (
     "generation", "ETag", "etag", "xet_hash", "blob_id", "md5Hash", "content_md5",
     "LastModified", "last_modified", "updated", "mtime", "modified", "created",
 )  # fmt: skip
+
+# In a forked child, the parent's file systems must never be collected: closing their connections
+# waits a second each for an event loop that does not run there.
+_made: weakref.WeakValueDictionary[int, Any] = (
+    weakref.WeakValueDictionary()
+)  # by id: equal ones, too
+_inherited: list[Any] = []
+os.register_at_fork(after_in_child=lambda: _inherited.extend(_made.values()))
 
 
 class RemoteSource:
@@ -212,6 +221,7 @@ def _make(protocol: str, options: dict[str, Any]) -> Any:
         ) from None
     if protocol == "s3":
         fs.retries = 1
+    _made[id(fs)] = fs
     return fs
 
 
