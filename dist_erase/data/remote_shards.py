@@ -6,15 +6,12 @@ many at a time, since a listing of its folder may be forbidden or endless.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 from dist_erase.config.secrets import public
 from dist_erase.data.neighbours import similar_names
 from dist_erase.data.source.protocol import protocol_of
 from dist_erase.data.source.remote import RemoteSource
 from dist_erase.errors import UserError
 
-_AT_ONCE = 32  # requests
 _WEB = ("http", "https")
 # Where each library looks for credentials.
 _SIGN_IN = {
@@ -48,30 +45,25 @@ def expand_remote(pattern: str, names: list[str], where: str, remote: RemoteSour
             f"`{public(pattern)}` has a wildcard, and a web server cannot list its files.",
             "Write the numbers in braces, for instance {000000..000123}.tar.",
         )
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = list(pool.map(lambda name: _look(name, name in wild, remote), names))
-    failed = [(n, f) for n, f in zip(names, found, strict=True) if isinstance(f, OSError) or not f]
+    named = [name for name in names if name not in wild]
+    failures = dict(zip(named, remote.look(named), strict=True)) if named else {}
+    found: dict[str, list[str]] = {}
+    for name in wild:
+        try:
+            found[name] = remote.glob(name)
+        except OSError as error:
+            failures[name] = error
+    failed = [n for n in names if failures.get(n) or not found.get(n, [n])]
     if failed:
-        name, error = failed[0]
         count = (len(failed), len(names))
-        raise _refusal(name, error if isinstance(error, OSError) else None, count, where, remote)
-    return [shard for shards in found if not isinstance(shards, OSError) for shard in shards]
+        raise _refusal(failed[0], failures.get(failed[0]), count, where, remote)
+    return [shard for name in names for shard in found.get(name, [name])]
 
 
 def _is_wild(name: str) -> bool:
     """Whether a name has a wildcard; a `?` with a query behind it is none."""
     path = public(name) if protocol_of(name) in _WEB else name
     return any(sign in path for sign in "*?[")
-
-
-def _look(name: str, wild: bool, remote: RemoteSource) -> list[str] | OSError:
-    try:
-        if wild:
-            return remote.glob(name)
-        remote.listed(name)
-    except OSError as error:
-        return error
-    return [name]
 
 
 def _refusal(

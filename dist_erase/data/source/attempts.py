@@ -89,24 +89,23 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
 def may_pass(error: BaseException) -> bool:
     """Whether the same call may work a little later."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    if names & _LASTING_CLASSES or isinstance(error, UserError):
+    if _names(error) & _LASTING_CLASSES or isinstance(error, UserError):
         return False
+    if _connection_failed(error):
+        return True
     status = http_status(error)
     if status is not None:
         return status in _PASSING_STATUS
     if isinstance(error, FileNotFoundError | PermissionError):
         return False
-    if isinstance(error, TimeoutError | ConnectionError | ShortReadError | socket.gaierror):
-        return True
-    if names & _PASSING_CLASSES:
-        return True
     return isinstance(error, OSError) and error.errno in _PASSING_ERRNO
 
 
 def http_status(error: BaseException) -> int | None:
     """The HTTP status that an error, or the error behind it, carries."""
     for found in _chain(error):
+        if _connection_failed(found):  # aiohttp gives a truncated answer the status 400
+            return None
         response = getattr(found, "response", None)
         if isinstance(response, dict):  # botocore
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
@@ -116,6 +115,15 @@ def http_status(error: BaseException) -> int | None:
         if isinstance(status, int) and 100 <= status < 600:
             return status
     return None
+
+
+def _connection_failed(error: BaseException) -> bool:
+    kinds = TimeoutError | ConnectionError | ShortReadError | socket.gaierror
+    return isinstance(error, kinds) or bool(_names(error) & _PASSING_CLASSES)
+
+
+def _names(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

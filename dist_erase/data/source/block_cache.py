@@ -1,10 +1,10 @@
 """Blocks of remote shards on a local disk, shared by processes and runs.
 
 DIR/SHARD/VERSION-START-STOP holds one block: a CRC-32 and the bytes. The folder's size is counted
-in DIR/.bytes under DIR/.lock; a block is counted before it is written, so the limit holds whatever
-the processes do. What is deleted first was used longest ago (its time of change, set on each use).
-A block that is missing, damaged or deleted meanwhile is a miss. A disk that is full or cannot be
-written costs the cache, never the run.
+in DIR/.bytes under DIR/.lock, a block before it is written, so the limit holds for all processes
+together (blocks being written during an eviction may come on top). What is deleted first was used
+longest ago: its time of change is set on each use. A block that is missing, damaged or deleted
+meanwhile is a miss. A disk that is full or cannot be written costs the cache, never the run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dist_erase.storage import atomic_path
 
 _log = logging.getLogger(__name__)
 _LOCK, _COUNT, _FORGOTTEN = ".lock", ".bytes", ".forgotten-"
-_LOCK_SECONDS = 10.0
+_LOCK_SECONDS, _POLL_SECONDS = 10.0, 0.005
 _FILLED_TO = 0.9  # share of the limit kept by an eviction, so that not every block causes one
 _LEFT_BEHIND = 3600.0  # seconds after which a temporary file belongs to nobody any more
 _CRC = 4
@@ -97,7 +97,7 @@ class BlockCache:
         """Counts `size` bytes, deleting old blocks for them; False when others hold the lock."""
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self._folder / _LOCK, timeout=_LOCK_SECONDS):
+            with FileLock(self._folder / _LOCK, timeout=_LOCK_SECONDS, poll_interval=_POLL_SECONDS):
                 held = _counted(self._folder)
                 if held is None or held + size > self._limit:
                     held = _evict(self._folder, int(self._limit * _FILLED_TO) - size)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import fsspec
@@ -23,6 +25,7 @@ from dist_erase.errors import UserError
 T = TypeVar("T")
 _ALIASES = {"s3a": "s3", "gcs": "gs", "https": "http"}  # one file system, one set of options
 _EXTRAS = {"s3": "s3", "gs": "gcs"}
+_AT_ONCE = 32  # requests about shards
 _LISTING = 10  # a listing is many requests behind one call: deadlines of a read that it may take
 _LISTED_FOR = 600.0  # seconds for which a listing answers the next `stat` of a shard
 # What tells two versions of a file apart, the surest first: gs, s3, hf, others.
@@ -30,6 +33,14 @@ _VERSIONS = (
     "generation", "ETag", "etag", "xet_hash", "blob_id", "md5Hash", "content_md5",
     "LastModified", "last_modified", "updated", "mtime", "modified", "created",
 )  # fmt: skip
+
+# In a forked child, the parent's file systems must never be collected: closing their connections
+# waits a second each for an event loop that does not run there.
+_made: weakref.WeakValueDictionary[int, Any] = (
+    weakref.WeakValueDictionary()
+)  # by id: equal ones, too
+_inherited: list[Any] = []
+os.register_at_fork(after_in_child=lambda: _inherited.extend(_made.values()))
 
 
 class RemoteSource:
@@ -80,21 +91,24 @@ class RemoteSource:
         since = self._listed.pop(shard, None)
         if since is not None and time.monotonic() - since < _LISTED_FOR:
             return self._stats[shard]
-        fs, path = self.open(shard)
-        found = self._attempt(lambda: self._stat_once(fs, path), shard)
-        self._stats[shard] = found
-        return found
+        return self._ask(shard, fresh=True)
 
     def version(self, shard: str) -> str:
         """The version that this process saw last; asks the server only once."""
-        if shard not in self._stats:
-            self.stat(shard)
-        return self._stats[shard].version
+        known = self._stats.get(shard)
+        return (known or self._ask(shard, fresh=False)).version
 
-    def listed(self, shard: str) -> None:
-        """Asks for a shard's stat, for the next `stat` too."""
-        self.stat(shard)
-        self._listed[shard] = time.monotonic()
+    def look(self, shards: list[str]) -> list[OSError | None]:
+        """Which shards are there, many asked for at once; the next `stat` of each is answered.
+
+        Raises:
+            UserError: as `read`.
+        """
+        self.open(shards[0])[0].invalidate_cache()
+        # The first alone: where a file is asked for by listing its folder (hf), that serves all.
+        first = self._look(shards[0])
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return [first, *pool.map(self._look, shards[1:])]
 
     def glob(self, pattern: str) -> list[str]:
         """The files that match, as URLs, sorted; raises OSError and UserError as `read`."""
@@ -134,11 +148,27 @@ class RemoteSource:
                 options |= given
         return options
 
-    def _stat_once(self, fs: Any, path: str) -> ShardStat:
+    def _look(self, shard: str) -> OSError | None:
+        try:
+            self._ask(shard, fresh=False)
+        except OSError as error:
+            return error
+        self._listed[shard] = time.monotonic()
+        return None
+
+    def _ask(self, shard: str, *, fresh: bool) -> ShardStat:
+        """The server's answer; not fresh: that of a listing that the library has kept will do."""
+        fs, path = self.open(shard)
+        found = self._attempt(lambda: self._ask_once(fs, path, fresh), shard)
+        self._stats[shard] = found
+        return found
+
+    def _ask_once(self, fs: Any, path: str, fresh: bool) -> ShardStat:
         if isinstance(fs, HTTPFileSystem):
             found: ShardStat = self._run(fs, http.stat, fs, path)
             return found
-        fs.invalidate_cache(path)  # it may hold an old listing
+        if fresh:
+            fs.invalidate_cache(path)
         if isinstance(fs, AsyncFileSystem):
             info = self._run(fs, fs._info, path)
         else:
@@ -212,6 +242,7 @@ def _make(protocol: str, options: dict[str, Any]) -> Any:
         ) from None
     if protocol == "s3":
         fs.retries = 1
+    _made[id(fs)] = fs
     return fs
 
 
