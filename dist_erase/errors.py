@@ -33,8 +33,8 @@ class BadSampleError(Exception):
     """The content of one sample cannot be used (never raised for a failed read).
 
     Args:
-        reason: a short fixed word, used as a metric label: `image`, `caption`, `class`,
-            `structure` or `overlap`.
+        reason: a short fixed word, used as a metric label: `image`, `empty`, `too_large`,
+            `caption`, `class`, `structure` or `overlap`.
         detail: what was found.
     """
 

@@ -16,6 +16,9 @@ _SIGN_IN = (
     "GOOGLE_APPLICATION_CREDENTIALS, HF_TOKEN, ~/.netrc)"
 )
 
+MAX_PIXELS = 89_478_485  # PIL's own limit: beyond it, it warns
+_PIL_REFUSES = 2 * MAX_PIXELS
+
 
 def check_templates(value: list[str]) -> list[str]:
     """Raises ValueError unless each template has one {} and nothing else in braces."""
@@ -54,8 +57,11 @@ class SourceConfig(Section):
     )
     caption: str = Field(
         "txt",
-        description="Where a sample's caption stands: `txt` (the .txt member), `json:KEY` "
-        "(a field of the .json member), `cls` (a class number, put into `templates`).",
+        description="Where a sample's caption stands: `txt` (the whole .txt member), `txt:lines` "
+        "(each line of it is a caption), `json:KEY` (a field of the .json member, a text or a list "
+        "of texts; dots in KEY lead into objects), `cls` (a class number, put into `templates`). "
+        "Of several captions one is drawn by seed for each sample and pass; evaluation takes the "
+        "first.",
     )
     templates: list[str] = Field(
         default_factory=lambda: ["a photo of a {}."],
@@ -109,10 +115,10 @@ class SourceConfig(Section):
     @field_validator("caption")
     @classmethod
     def caption_names_a_member(cls, value: str) -> str:
-        """Accepts txt, cls and json:KEY."""
-        if value in ("txt", "cls") or (value.startswith("json:") and len(value) > 5):
+        """Accepts txt, txt:lines, cls and json:KEY."""
+        if value in ("txt", "txt:lines", "cls") or (value.startswith("json:") and len(value) > 5):
             return value
-        raise ValueError(f"caption is {value!r}; write txt, cls or json:KEY")
+        raise ValueError(f"caption is {value!r}; write txt, txt:lines, cls or json:KEY")
 
     @field_validator("templates")
     @classmethod
@@ -202,6 +208,19 @@ class StreamingConfig(Section):
         gt=0,
         description="When no batch comes for so long, the data workers write where they are stuck "
         "to RUN/stacks/; the run goes on waiting.",
+    )
+    decode: Literal["scaled", "exact"] = Field(
+        "scaled",
+        description="Of training images. exact: pixels equal to open_clip's own. scaled: large "
+        "JPEGs are decoded at a smaller size and resized by a faster kernel; embeddings stay "
+        "(docs/data.md). Evaluation and the floor are exact always.",
+    )
+    max_pixels: int = Field(
+        MAX_PIXELS,
+        ge=1,
+        le=_PIL_REFUSES,
+        description="An image with more pixels (by its header, or once resized) is an unusable "
+        "sample, never decoded.",
     )
     max_corrupt_fraction: float = Field(
         0.0,

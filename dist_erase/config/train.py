@@ -30,6 +30,13 @@ class TrainableConfig(Section):
     layers: Literal["all"] = Field("all", description="Only all layers are available yet.")
 
 
+class AugmentConfig(Section):
+    """Random changes of training images, drawn from (seed, pass, sample)."""
+
+    crop: int = Field(0, ge=0, description="Pixels of reflected border for random crops; 0 = off.")
+    flip: bool = Field(False, description="Mirror half of the images.")
+
+
 class OptimizerConfig(Section):
     """What `train` of erasing and of pretraining share."""
 
@@ -63,6 +70,7 @@ class OptimizerConfig(Section):
         "frozen", description="Of the temperature and the bias; trained is clamped to 100."
     )
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)
 
 
 class TrainConfig(OptimizerConfig):
@@ -74,13 +82,6 @@ class TrainConfig(OptimizerConfig):
         None, gt=0, description="Stop once each forget pair has been seen this often."
     )
     trainable: TrainableConfig = Field(default_factory=TrainableConfig)
-
-
-class AugmentConfig(Section):
-    """Random changes of training images, drawn from (seed, pass, sample)."""
-
-    crop: int = Field(0, ge=0, description="Pixels of reflected border for random crops; 0 = off.")
-    flip: bool = Field(False, description="Mirror half of the images.")
 
 
 class PretrainTrainConfig(OptimizerConfig):
@@ -95,7 +96,6 @@ class PretrainTrainConfig(OptimizerConfig):
     logit_scale: Literal["frozen", "trained"] = Field(
         "trained", description="Of the temperature and the bias; trained is clamped to 100."
     )
-    augment: AugmentConfig = Field(default_factory=AugmentConfig)
 
     @model_validator(mode="after")
     def batch_statistics_need_the_whole_batch(self) -> PretrainTrainConfig:

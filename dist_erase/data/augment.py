@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -10,30 +11,50 @@ from numpy.typing import NDArray
 from dist_erase.config.train import AugmentConfig
 
 
-def augment(
-    image: NDArray[np.uint8], config: AugmentConfig, *, row: int, column: int, flip: int
-) -> NDArray[np.uint8]:
-    """One view of an image.
+@dataclass(frozen=True, kw_only=True)
+class ViewParameters:
+    """How a view was made of its image, to be recorded (`dataclasses.asdict`) and replayed.
+
+    Attributes:
+        down, right: pixels that the crop lies off the image's own place; negative = up, left.
+        mirrored: whether left and right are exchanged, after the crop.
+    """
+
+    down: int = 0
+    right: int = 0
+    mirrored: bool = False
+
+
+def view_parameters(config: AugmentConfig, *, row: int, column: int, flip: int) -> ViewParameters:
+    """The view that three draws choose.
 
     Args:
-        image: uint8 [H, W, 3].
         config: pixels of border (as np.pad's `reflect`), whether half of the images are mirrored.
         row: draw that chooses the crop's top edge.
         column: draw that chooses its left edge.
         flip: draw that chooses whether it is mirrored.
-
-    Returns:
-        uint8 [H, W, 3].
     """
-    if config.crop:
-        places = 2 * config.crop + 1
+    places = 2 * config.crop + 1
+    return ViewParameters(
+        down=row % places - config.crop,
+        right=column % places - config.crop,
+        mirrored=config.flip and flip % 2 == 1,
+    )
+
+
+def apply_view(image: NDArray[np.uint8], view: ViewParameters) -> NDArray[np.uint8]:
+    """The view of an image, uint8 [H, W, 3] → [H, W, 3]."""
+    if view.down or view.right:
         height, width = image.shape[:2]
-        rows = _reflected(row % places - config.crop, height)
-        columns = _reflected(column % places - config.crop, width)
-        image = image[rows].take(columns, axis=1)
-    if config.flip and flip % 2:
-        image = image[:, ::-1]
-    return image
+        image = image[_reflected(view.down, height)].take(_reflected(view.right, width), axis=1)
+    return image[:, ::-1] if view.mirrored else image
+
+
+def augment(
+    image: NDArray[np.uint8], config: AugmentConfig, *, row: int, column: int, flip: int
+) -> NDArray[np.uint8]:
+    """The view of an image, uint8 [H, W, 3], that three draws choose (see `view_parameters`)."""
+    return apply_view(image, view_parameters(config, row=row, column=column, flip=flip))
 
 
 @lru_cache(maxsize=1024)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dist_erase.config.data import SourceConfig
 from dist_erase.data.read import RawSample
@@ -33,7 +34,7 @@ class CaptionPlan:
     """Where a set's captions stand.
 
     Attributes:
-        member: `txt`, `json:KEY` or `cls`.
+        member: `txt`, `txt:lines`, `json:KEY` or `cls`.
         templates: prompts with one {} for the class name; used by `cls` only.
         classes: class names in the order of the `.cls` numbers; used by `cls` only.
     """
@@ -53,7 +54,7 @@ class CaptionPlan:
         return cls(member=source.caption, templates=tuple(source.templates), classes=names)
 
     def caption(self, raw: RawSample, draw: int = 0) -> Caption:
-        """The caption of a sample; `draw` chooses the template (0: the first).
+        """The caption of a sample; `draw` chooses among several, or the template (0: the first).
 
         Raises:
             BadSampleError: the caption or the class number is missing, empty or undecodable.
@@ -66,14 +67,22 @@ class CaptionPlan:
                 raise BadSampleError("class", f"class {label}, but {len(self.classes)} have names")
             text = self.templates[draw % len(self.templates)].format(self.classes[label])
             return Caption(text=text, caption_id=_number(f"class {label}"), label=label)
-        text = _json_text(raw, self.member[5:]) if self.member != "txt" else _text(raw, "txt")
-        text = text.strip()
-        if not text:
+        texts = [text for text in map(str.strip, self._texts(raw)) if text]
+        if not texts:
             raise BadSampleError("caption", f"the caption ({self.member}) is empty")
+        text = texts[draw % len(texts)]
+        if "\0" in text:  # UTF-16 without its mark, or binary data
+            raise BadSampleError("caption", f"the caption ({self.member}) holds a NUL character")
         try:
             return Caption(text=text, caption_id=_number(text), label=label)
         except UnicodeEncodeError as error:  # JSON may spell half a surrogate pair
             raise BadSampleError("caption", f"no valid Unicode: {error}") from error
+
+    def _texts(self, raw: RawSample) -> list[str]:
+        if self.member.startswith("json:"):
+            return _json_texts(raw, self.member.removeprefix("json:"))
+        text = _text(raw, "txt")
+        return text.split("\n") if self.member == "txt:lines" else [text]
 
 
 def read_class_names(path: str, *, where: str = "data.classes") -> tuple[str, ...]:
@@ -94,20 +103,32 @@ def _text(raw: RawSample, suffix: str) -> str:
     if suffix not in raw:
         raise BadSampleError("structure", f"no .{suffix} member")
     try:
-        return str(raw[suffix], "utf-8")
+        return str(raw[suffix], "utf-8-sig")  # without the byte order mark that Windows writes
     except UnicodeDecodeError as error:
         raise BadSampleError("caption", f".{suffix} is not UTF-8: {error}") from error
 
 
-def _json_text(raw: RawSample, key: str) -> str:
+def _json_texts(raw: RawSample, key: str) -> list[str]:
+    """A field that is a text or a list of texts."""
     try:
         fields = json.loads(_text(raw, "json"))
     except (ValueError, RecursionError) as error:
         raise BadSampleError("caption", f".json does not parse: {error}") from error
-    value = fields.get(key) if isinstance(fields, dict) else None
-    if not isinstance(value, str):
-        raise BadSampleError("caption", f".json has no text in field {key!r}")
-    return value
+    value = _field(fields, key)
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list) and all(isinstance(text, str) for text in value):
+        return value
+    raise BadSampleError("caption", f".json has no text or list of texts in field {key!r}")
+
+
+def _field(fields: Any, key: str) -> Any:
+    """The field called `key`; if there is none, the one that its dots lead to; else None."""
+    if isinstance(fields, dict) and key in fields:
+        return fields[key]
+    for part in key.split("."):
+        fields = fields.get(part) if isinstance(fields, dict) else None
+    return fields
 
 
 def _label(raw: RawSample) -> int:

@@ -20,6 +20,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from dist_erase.batch import ImageSpec, PairBatch, StreamName, concat_samples
+from dist_erase.config.data import MAX_PIXELS
 from dist_erase.config.train import AugmentConfig
 from dist_erase.data.order import share
 from dist_erase.data.processes import forkserver, main_hidden
@@ -55,6 +56,8 @@ class PairStream(Iterator[PairBatch]):
         cache_bytes: bytes of shard blocks that each worker keeps.
         watch_seconds: when a batch is waited for so long, the workers write where they are stuck.
         stacks: folder for that; None = a temporary one.
+        scaled: decode large photos at a smaller scale (`data.decode: scaled`).
+        max_pixels: larger images are unusable samples.
 
     Attributes:
         workers: the number of processes in use.
@@ -76,6 +79,8 @@ class PairStream(Iterator[PairBatch]):
         cache_bytes: int = 256 * 2**20,
         watch_seconds: float = 300.0,
         stacks: Path | None = None,
+        scaled: bool = False,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         plans = [plan for plan in (retain, forget) if plan is not None]
         self.workers = _fitting_workers(
@@ -93,6 +98,8 @@ class PairStream(Iterator[PairBatch]):
             seed=seed,
             augment=augment,
             cache_bytes=cache_bytes,
+            scaled=scaled,
+            max_pixels=max_pixels,
         )
         parts = _Parts(settings, rank, world, start_step)
         self._watchdog = Watchdog(watch_seconds, stacks)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dist_erase.batch import ImageSpec, Samples
+from dist_erase.config.data import MAX_PIXELS
 from dist_erase.data.captions import Caption, CaptionPlan
 from dist_erase.data.decode import decode_image
 from dist_erase.data.read import RawSample
@@ -53,8 +54,10 @@ def decode_pair(
     image: ImageSpec,
     draw: int = 0,
     forbidden: frozenset[int] = frozenset(),
+    scaled: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> Pair:
-    """Decodes a sample; `draw` chooses its caption's template.
+    """Decodes a sample; `draw` chooses its caption (0: the first), `scaled` is for training.
 
     Raises:
         BadSampleError: its content is unusable, or its image is one of `forbidden` (`overlap`).
@@ -66,7 +69,7 @@ def decode_pair(
     caption = captions.caption(raw, draw)
     return Pair(
         position=position,
-        image=decode_image(encoded, image),
+        image=decode_image(encoded, image, scaled=scaled, max_pixels=max_pixels),
         image_id=image_id,
         caption=caption,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dist_erase.batch import ImageSpec, Samples
+from dist_erase.config.data import MAX_PIXELS
 from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.index import SetIndex
 from dist_erase.data.read import BlockCache, BlockReader, RawSample
@@ -45,6 +46,7 @@ def iterate_set(
     batch: int,
     start: int = 0,
     stop: int | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Iterator[Samples]:
     """Yields positions [start, stop) in batches of `batch`, the last one shorter.
 
@@ -60,19 +62,26 @@ def iterate_set(
     for first in range(start, end, batch):
         positions = range(first, min(first + batch, end))
         reader.read_ahead(range(first, min(first + batch + _AHEAD, end), _BLOCK))
-        pairs = [_pair(reader, index, position, captions, image) for position in positions]
+        pairs = [
+            _pair(reader, index, position, captions, image, max_pixels) for position in positions
+        ]
         yield collate(pairs, tokenizer)
 
 
 def _pair(
-    reader: BlockReader, index: SetIndex, position: int, captions: CaptionPlan, image: ImageSpec
+    reader: BlockReader,
+    index: SetIndex,
+    position: int,
+    captions: CaptionPlan,
+    image: ImageSpec,
+    max_pixels: int,
 ) -> Pair:
     candidates = _MAX_NEIGHBOURS if index.tolerant else 1
     for step in range(candidates):
         instead = (position + step) % len(index)
         try:
             raw = reader.read(instead)
-            return decode_pair(raw, position, captions=captions, image=image)
+            return decode_pair(raw, position, captions=captions, image=image, max_pixels=max_pixels)
         except BadSampleError as error:
             last, fault = instead, error
     shard, _, key = index.label(last)

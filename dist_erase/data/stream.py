@@ -48,7 +48,8 @@ class StreamPlan:
 class PairSettings:
     """What every part of the global batches shares; travels to the data workers.
 
-    `forget` is None when there is no forget stream; `augment` None means no augmentation.
+    `forget` is None when there is no forget stream; `augment` None means no augmentation. `scaled`
+    and `max_pixels` are `decode.decode_image`'s.
     """
 
     retain: StreamPlan
@@ -58,6 +59,8 @@ class PairSettings:
     seed: int
     augment: AugmentConfig | None
     cache_bytes: int
+    scaled: bool
+    max_pixels: int
 
 
 class PartMaker:
@@ -167,6 +170,8 @@ class _SetPart:
             image=self._settings.image,
             draw=caption,
             forbidden=self._plan.forbidden_images,
+            scaled=self._settings.scaled,
+            max_pixels=self._settings.max_pixels,
         )
         if self._settings.augment is None:
             return pair

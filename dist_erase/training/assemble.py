@@ -99,6 +99,8 @@ def train(
             seed=recipe.seed,
             augment=recipe.augment,
             cache_bytes=recipe.cache_bytes,
+            scaled=recipe.scaled,
+            max_pixels=recipe.max_pixels,
             watch_seconds=recipe.watchdog_seconds,
             stacks=folder / "stacks",
         )

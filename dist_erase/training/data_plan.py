@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dist_erase.batch import ImageSpec, Samples, StreamName
-from dist_erase.config.data import DataConfig, SourceConfig, StreamingConfig
+from dist_erase.config.data import MAX_PIXELS, DataConfig, SourceConfig, StreamingConfig
 from dist_erase.config.run import PretrainConfig, RunConfig
 from dist_erase.config.sizes import parse_size
 from dist_erase.data.captions import CaptionPlan, read_class_names
@@ -28,6 +28,7 @@ class WholeSet:
 
     index: SetIndex
     captions: CaptionPlan
+    max_pixels: int = MAX_PIXELS
 
     def read(
         self,
@@ -40,7 +41,14 @@ class WholeSet:
     ) -> Iterator[Samples]:
         """Decoded batches; a bad sample is a UserError."""
         return iterate_set(
-            self.index, self.captions, image, tokenizer, batch=batch, start=start, stop=stop
+            self.index,
+            self.captions,
+            image,
+            tokenizer,
+            batch=batch,
+            start=start,
+            stop=stop,
+            max_pixels=self.max_pixels,
         )
 
 
@@ -126,6 +134,9 @@ def plan_run(config: RunConfig, cache_dir: Path, *, look_for_overlap: bool) -> D
             trust=not look_for_overlap,
         )
 
+    def whole(index: SetIndex, captions: CaptionPlan) -> WholeSet:
+        return WholeSet(index=index, captions=captions, max_pixels=data.max_pixels)
+
     forget_index = index(data.forget, "data.forget", tolerant=tolerant)
     retain_index = index(data.retain, "data.retain", tolerant=tolerant)
     forget = _stream(
@@ -160,14 +171,12 @@ def plan_run(config: RunConfig, cache_dir: Path, *, look_for_overlap: bool) -> D
         steps=min(limits),
         epoch_of=data.epoch_of,
         evaluation={
-            name: WholeSet(index=index(source, f"data.eval.{name}"), captions=_of(source, classes))
+            name: whole(index(source, f"data.eval.{name}"), _of(source, classes))
             for name, source in _evaluation_sources(data).items()
         },
         floor_sets=(
-            WholeSet(index=forget_index, captions=forget.captions),
-            WholeSet(
-                index=index(drawn, "data.retain", tolerant=tolerant), captions=retain.captions
-            ),
+            whole(forget_index, forget.captions),
+            whole(index(drawn, "data.retain", tolerant=tolerant), retain.captions),
         ),
         classes=classes,
         overlap=overlap,
@@ -213,7 +222,11 @@ def plan_pretrain(config: PretrainConfig, cache_dir: Path) -> DataPlan:
         forget=None,
         steps=min(steps, config.train.max_steps or steps),
         epoch_of="retain",
-        evaluation={"retain": WholeSet(index=held_out, captions=_of(data.eval, classes))},
+        evaluation={
+            "retain": WholeSet(
+                index=held_out, captions=_of(data.eval, classes), max_pixels=data.max_pixels
+            )
+        },
         floor_sets=None,
         classes=classes,
         overlap={},

@@ -31,6 +31,8 @@ class Recipe:
         augment: random changes of training images.
         workers: decoding processes per rank.
         cache_bytes: shard bytes kept per data worker.
+        scaled: training images are decoded at a smaller scale where that keeps embeddings.
+        max_pixels: larger images are unusable.
         watchdog_seconds: of waiting for a batch, after which data workers write their stacks.
         evaluate_every: live evaluation; None = never.
         evaluate_batch: pairs per forward of an evaluation.
@@ -52,6 +54,8 @@ class Recipe:
     augment: AugmentConfig | None
     workers: int
     cache_bytes: int
+    scaled: bool
+    max_pixels: int
     watchdog_seconds: float
     evaluate_every: int | None
     evaluate_batch: int
@@ -95,9 +99,11 @@ def recipe_for_run(config: RunConfig, data: DataPlan) -> Recipe:
         floor=objective.forget.floor,
         prefetch=config.teacher.prefetch,
         freeze_statistics=True,
-        augment=None,
+        augment=config.train.augment,
         workers=config.data.workers,
         cache_bytes=config.data.cache_bytes,
+        scaled=config.data.decode == "scaled",
+        max_pixels=config.data.max_pixels,
         watchdog_seconds=config.data.watchdog_seconds,
         evaluate_every=config.evaluate.every_steps,
         evaluate_batch=config.evaluate.batch,
@@ -133,6 +139,8 @@ def recipe_for_pretrain(config: PretrainConfig, data: DataPlan) -> Recipe:
         augment=config.train.augment,
         workers=config.data.workers,
         cache_bytes=config.data.cache_bytes,
+        scaled=config.data.decode == "scaled",
+        max_pixels=config.data.max_pixels,
         watchdog_seconds=config.data.watchdog_seconds,
         evaluate_every=None,
         evaluate_batch=config.evaluate.batch,

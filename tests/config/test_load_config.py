@@ -153,7 +153,8 @@ def test_unknown_key_names_the_nearest(file):
         ),
         (
             "data.forget.caption=text",
-            "data.forget.caption (command line): caption is 'text'; write txt, cls or json:KEY.",
+            "data.forget.caption (command line): caption is 'text'; "
+            "write txt, txt:lines, cls or json:KEY.",
         ),
         (
             "data.eval.untouched.photos.caption=txt",

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 
 from dist_erase.config.train import AugmentConfig
-from dist_erase.data.augment import augment
+from dist_erase.data.augment import ViewParameters, apply_view, augment, view_parameters
 
 IMAGE = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
 
@@ -32,3 +35,22 @@ def test_odd_draws_mirror() -> None:
 def test_a_single_pixel_has_nothing_to_reflect() -> None:
     pixel = IMAGE[:1, :1]
     assert np.array_equal(augment(pixel, AugmentConfig(crop=2), row=0, column=4, flip=0), pixel)
+
+
+def test_a_recorded_view_is_replayed() -> None:
+    config = AugmentConfig(crop=3, flip=True)
+    for row, column, flip in [(0, 5, 1), (3, 3, 0), (2**64 - 1, 10**18, 2**63 + 1)]:
+        view = view_parameters(config, row=row, column=column, flip=flip)
+        record = json.loads(json.dumps(asdict(view)))
+        again = apply_view(IMAGE, ViewParameters(**record))
+        assert np.array_equal(again, augment(IMAGE, config, row=row, column=column, flip=flip))
+    # 1 down and 2 left of its place, mirrored.
+    assert view_parameters(config, row=4, column=1, flip=7) == ViewParameters(
+        down=1, right=-2, mirrored=True
+    )
+
+
+def test_without_augmentation_the_view_is_the_image() -> None:
+    view = view_parameters(AugmentConfig(), row=5, column=6, flip=7)
+    assert view == ViewParameters()
+    assert apply_view(IMAGE, view) is IMAGE

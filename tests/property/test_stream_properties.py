@@ -94,6 +94,8 @@ class Pair:
             seed=3,
             augment=AugmentConfig(flip=True),
             cache_bytes=data.draw(st.sampled_from([0, 4000, 10**7]), label="cache"),
+            scaled=True,
+            max_pixels=10**6,
         )
 
     def step(self, step: int, world: int, workers: int = 1) -> list[PairBatch]:
@@ -157,6 +159,8 @@ def test_one_forget_shard_feeds_8_ranks_with_4_workers_each(tmp_path: Path) -> N
         seed=0,
         augment=None,
         cache_bytes=0,
+        scaled=False,
+        max_pixels=10**6,
     )
     makers = [PartMaker(settings, part=part, parts=32) for part in range(32)]
     for first in (0, 2, 4):  # passes of two steps
