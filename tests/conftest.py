@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import ray
 
@@ -8,3 +10,12 @@ def ray_cluster():
     ray.init(num_cpus=8, include_dashboard=False, address="local", log_to_driver=False)
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
+
+
+# No test may find a real account. Set here, before any test starts a fork server, whose children
+# see the environment of its start.
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": "nobody",
+    "AWS_SECRET_ACCESS_KEY": "nothing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
