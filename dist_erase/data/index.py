@@ -222,14 +222,14 @@ def index_set(
             names the file.
     """
     settings = settings or SourceSettings()
-    paths = expand_shards(source.shards, where=f"{where}.shards")
+    paths = set_paths(source, where=where)
     summaries = summarise(
         paths, settings, folder=cache_dir, trust=trust, workers=workers, progress=progress
     )
     caption = source.caption.split(":")[0]
     faults = []
     for summary in summaries:
-        problem = _problem(summary, caption, where)
+        problem = shard_problem(summary, caption, where)
         if problem is not None and not tolerant:
             raise problem
         if problem is not None:
@@ -249,7 +249,19 @@ def index_set(
     )
 
 
-def _problem(summary: ShardSummary, caption: str, where: str) -> UserError | None:
+def set_paths(source: SourceConfig, *, where: str) -> tuple[str, ...]:
+    """The shards of a set, in order; raises UserError as `expand_shards` does."""
+    return expand_shards(source.shards, where=f"{where}.shards")
+
+
+def shard_problem(summary: ShardSummary, caption: str, where: str) -> UserError | None:
+    """The first thing that is known to be wrong with a shard; None if nothing is.
+
+    Args:
+        summary: of the shard.
+        caption: suffix of the member that every sample must have.
+        where: configuration key of the set.
+    """
     if summary.problem:
         return UserError(summary.path, summary.problem, _MEND)
     if not summary.count:

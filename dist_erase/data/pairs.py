@@ -7,10 +7,7 @@ joined in stream order, so the batches do not depend on the number of workers.
 from __future__ import annotations
 
 import math
-import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -20,7 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from dist_erase.batch import ImageSpec, PairBatch, StreamName, concat_samples
 from dist_erase.config.train import AugmentConfig
 from dist_erase.data.order import share
-from dist_erase.data.processes import forkserver, main_hidden
+from dist_erase.data.processes import end_with_parent, forkserver, main_hidden
 from dist_erase.data.quarantine import Quarantine
 from dist_erase.data.sample import Tokenizer
 from dist_erase.data.stream import PairSettings, PartMaker, StreamPlan
@@ -180,13 +177,4 @@ def _start_workers(parts: _Parts, workers: int) -> Iterator[PairBatch | _Failure
 def _begin_worker(_: int) -> None:
     """Ctrl-C is the rank's business; a rank killed outright takes its workers along."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    # DataLoader watches the parent process id, but under forkserver that is the server, which
-    # lives as long as any worker does.
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()

@@ -20,6 +20,7 @@ from dist_erase.training.assemble import ATTEMPTS
 _CONFIG = "config.json"
 FATAL = "user_error.json"
 METRICS = "metrics"
+INDEX = ".index"
 # What may differ between the parts of one run: where and how it runs, never what it learns.
 _MAY_CHANGE = (
     "run.dir",
@@ -163,4 +164,4 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def index_cache(config: RunConfig | PretrainConfig) -> Path:
     """Where shard scans are kept; shared by the runs of one folder, safe to delete."""
-    return Path(config.run.dir) / ".index"
+    return Path(config.run.dir) / INDEX
