@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dist_erase.config.secrets import public
 from dist_erase.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ def purge(
         bool, typer.Option("--dry-run", help="Only list what would be deleted.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(help="Block cache, if it is not where the run's configuration says."),
+    ] = None,
 ) -> None:
     """Delete what derives from forget pairs; keep the record of the run.
 
@@ -34,7 +39,7 @@ def purge(
         confirmed = yes or _ask(traces)
         return confirmed
 
-    traces = job.purge(run, dry_run=dry_run, confirm=confirm)
+    traces = job.purge(run, dry_run=dry_run, confirm=confirm, cache_dir=cache_dir)
     if traces.is_empty:
         typer.echo("nothing that derives from forget pairs is left")
     elif dry_run:
@@ -44,6 +49,8 @@ def purge(
         return
     else:
         typer.echo(f"{_listed(traces, with_files=False)}\nrecord: {run / job.RECORD}")
+    for pattern in traces.unlisted:
+        typer.echo(f"{public(pattern)} cannot be listed now: blocks of its shards may be left")
     typer.echo("\n".join(["Not deleted by this command:", *(f"  {x}" for x in job.NOT_DELETED)]))
 
 
@@ -59,6 +66,9 @@ def _listed(traces: Traces, *, with_files: bool) -> str:
     for one in traces.deletions:
         lines.append(f"{one.what}: {len(one.files):,} files, {one.bytes:,} bytes")
         lines += [f"  {file}" for file in one.files] if with_files else []
+    if traces.blocks:
+        count, size = traces.blocks.count, traces.blocks.bytes
+        lines.append(f"blocks in {traces.blocks.folder}: {count:,} files, {size:,} bytes")
     if traces.quarantine:
         reasons = ", ".join(f"{reason} {n:,}" for reason, n in traces.quarantine.items())
         lines.append(f"lines of quarantine.jsonl: {sum(traces.quarantine.values()):,} ({reasons})")

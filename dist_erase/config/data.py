@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from dist_erase.config.secrets import has_login, secret_in
 from dist_erase.config.section import Section
+from dist_erase.config.sizes import SIZE
+
+_SIGN_IN = (
+    "Sign in through the environment or the store's own files (AWS_PROFILE and ~/.aws, "
+    "GOOGLE_APPLICATION_CREDENTIALS, HF_TOKEN, ~/.netrc)"
+)
 
 
 def check_templates(value: list[str]) -> list[str]:
@@ -20,11 +27,30 @@ def check_templates(value: list[str]) -> list[str]:
     return value
 
 
+def pattern_problem(pattern: str) -> tuple[str, str] | None:
+    """What forbids a shard pattern and what to do: commands, chains, credentials."""
+    if pattern.lstrip().startswith(("pipe:", "|")):
+        return (
+            "pipe: runs a shell command, which can hang, break off, and shows its credentials to "
+            "everyone on the machine.",
+            "Copy the shards or name their URL (s3://, gs://, hf://, https://).",
+        )
+    if "::" in pattern.partition("://")[0] and "://" in pattern:
+        return (
+            f"{pattern.split('::')[0]}:: chains file systems, which is not supported.",
+            "Write a plain URL; data.block_cache keeps blocks on a local disk.",
+        )
+    if has_login(pattern):
+        return "a URL holds a login, and run folders keep the configuration.", f"{_SIGN_IN}."
+    return None
+
+
 class SourceConfig(Section):
     """One set of image-text pairs in webdataset shards."""
 
     shards: str | list[str] = Field(
-        description="Brace or glob pattern of local tar files, or a list of such patterns."
+        description="Brace or glob pattern of tar files, or a list of such patterns: local paths, "
+        "`s3://`, `gs://`, `hf://`, `https://` (braces only) or another fsspec URL."
     )
     caption: str = Field(
         "txt",
@@ -36,12 +62,49 @@ class SourceConfig(Section):
         description="With `caption: cls`, prompts with {} for the class name; one is drawn by "
         "seed for each sample and pass. No effect otherwise.",
     )
-    weights: None = Field(
-        None, description="Not available yet: weights of several patterns. Leave it null."
+    weights: list[float] | None = Field(
+        None,
+        description="One positive number per pattern of `shards`: how often its samples are seen "
+        "relative to those of the largest weight. null = all alike.",
+    )
+    max_shards: int | None = Field(
+        None, ge=1, description="Use only this many shards, drawn by seed; null = all."
     )
     max_samples: int | None = Field(
         None, ge=1, description="Use only this many samples, drawn by seed; null = all."
     )
+
+    @field_validator("shards")
+    @classmethod
+    def patterns_name_files(cls, value: str | list[str]) -> str | list[str]:
+        """No pattern runs a command or holds a login."""
+        for pattern in [value] if isinstance(value, str) else value:
+            refused = pattern_problem(pattern)
+            if refused:
+                raise ValueError(" ".join(refused).removesuffix("."))
+        return value
+
+    @model_validator(mode="after")
+    def weights_fit_the_patterns(self) -> SourceConfig:
+        """As many positive weights as patterns."""
+        if self.weights is None:
+            return self
+        patterns = 1 if isinstance(self.shards, str) else len(self.shards)
+        if len(self.weights) != patterns:
+            raise ValueError(
+                f"weights has {len(self.weights)} numbers for {patterns} patterns of shards; give "
+                "one number per pattern, or null"
+            )
+        if self.max_samples is not None:
+            raise ValueError(
+                "weights and max_samples are both given; set one of them to null (max_shards goes "
+                "with weights)"
+            )
+        if min(self.weights) <= 0:
+            raise ValueError(
+                f"weights are {self.weights}; each must be above 0 (remove the pattern instead)"
+            )
+        return self
 
     @field_validator("caption")
     @classmethod
@@ -74,6 +137,33 @@ class EvalSetsConfig(Section):
     )
 
 
+class ReadConfig(Section):
+    """How patient reads of remote shards are."""
+
+    timeout_seconds: float = Field(
+        60.0, gt=0, description="Deadline of each attempt to read a block."
+    )
+    retries: int = Field(
+        5,
+        ge=0,
+        description="Further attempts after a failure that may pass (timeouts, broken "
+        "connections, truncated answers, HTTP 429 and 5xx), with growing random pauses.",
+    )
+
+
+class BlockCacheConfig(Section):
+    """Blocks of remote shards kept on a local disk."""
+
+    dir: str | None = Field(
+        None, description="A folder that several processes and runs may share; null = no cache."
+    )
+    max_bytes: str = Field(
+        "50GB",
+        pattern=SIZE,
+        description="Limit of the folder; the blocks unused for longest are deleted.",
+    )
+
+
 class StreamingConfig(Section):
     """What training and pretraining share of the data section."""
 
@@ -99,6 +189,20 @@ class StreamingConfig(Section):
     cache_bytes: int = Field(
         256 * 2**20, ge=0, description="Bytes of shard blocks each data worker keeps in memory."
     )
+    read: ReadConfig = Field(default_factory=ReadConfig)
+    block_cache: BlockCacheConfig = Field(default_factory=BlockCacheConfig)
+    storage: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="fsspec's options by protocol, for instance `{s3: {endpoint_url: "
+        "https://minio:9000}}` or `{s3: {anon: true}}`. No credentials: they come from the "
+        "environment.",
+    )
+    watchdog_seconds: float = Field(
+        300.0,
+        gt=0,
+        description="When no batch comes for so long, the data workers write where they are stuck "
+        "to RUN/stacks/; the run goes on waiting.",
+    )
     max_corrupt_fraction: float = Field(
         0.0,
         ge=0.0,
@@ -106,6 +210,18 @@ class StreamingConfig(Section):
         description="Share of a set's samples that may be unreadable; they are replaced, counted "
         "and listed in quarantine.jsonl. 0 = the first one stops the run.",
     )
+
+    @field_validator("storage")
+    @classmethod
+    def storage_holds_no_secret(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Run folders keep the configuration, so it must not hold credentials."""
+        found = secret_in(value)
+        if found:
+            raise ValueError(
+                f"{found} looks like a credential, and run folders keep the configuration; remove "
+                f"it. {_SIGN_IN}"
+            )
+        return value
 
 
 class DataConfig(StreamingConfig):
@@ -119,7 +235,7 @@ class DataConfig(StreamingConfig):
     )
     overlap_scan_max: str = Field(
         "50GB",
-        pattern=r"^\d+(\.\d+)?(B|KB|MB|GB|TB)$",
+        pattern=SIZE,
         description="Below this size of the retain shards, shared images are searched for before "
         "the start; above it, while training.",
     )

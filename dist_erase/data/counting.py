@@ -16,7 +16,7 @@ from dist_erase.data.processes import process_pool
 from dist_erase.data.scan_tar import DUPLICATE, ScannedShard
 from dist_erase.data.scanned import cache_name, scan_kept
 from dist_erase.data.sidecar import count_by_sidecar
-from dist_erase.data.source import ShardStat, SourceSettings, make_source
+from dist_erase.data.source import ShardStat, Source
 from dist_erase.storage import write_text
 
 Progress = Callable[[int, int], None]  # shards done, shards in all
@@ -61,7 +61,7 @@ class ShardSummary:
 
 def summarise(
     paths: Sequence[str],
-    settings: SourceSettings,
+    source: Source,
     *,
     folder: Path | None,
     trust: bool = False,
@@ -73,7 +73,7 @@ def summarise(
 
     Args:
         paths: of the shards.
-        settings: how they are read.
+        source: reads them; picklable.
         folder: where summaries and scans are kept; None = nowhere.
         trust: take kept summaries without looking whether shards have changed since (a driver
             has looked a moment ago).
@@ -86,7 +86,6 @@ def summarise(
         UserError: a side file makes no sense.
     """
     tell = progress or (lambda done, planned: None)
-    source = make_source(settings)
     kept = {} if folder is None else kept_summaries(folder, paths)
     if trust and all(path in kept for path in paths):
         return [kept[path] for path in paths]
@@ -121,7 +120,7 @@ def summarise(
                 members={},
             )
             tell(len(found), len(paths))
-    for summary in _walk(walks, settings, folder, workers):
+    for summary in _walk(walks, source, folder, workers):
         found[summary.path] = summary
         tell(len(found), len(paths))
     summaries = [found[path] for path in paths]
@@ -143,13 +142,13 @@ def changed(
 
 def _walk(
     shards: list[tuple[str, ShardStat]],
-    settings: SourceSettings,
+    source: Source,
     folder: Path | None,
     workers: int | None,
 ) -> Iterator[ShardSummary]:
     """Reads the headers of shards; each scan is kept as soon as it is done."""
     processes = min(workers or os.cpu_count() or 1, len(shards))
-    jobs = [(path, stat, settings, folder) for path, stat in shards]
+    jobs = [(path, stat, source, folder) for path, stat in shards]
     if processes < 2 or len(shards) < _ENOUGH_FOR_PROCESSES:
         yield from map(_walk_one, jobs)
         return
@@ -157,9 +156,9 @@ def _walk(
         yield from pool.map(_walk_one, jobs)
 
 
-def _walk_one(job: tuple[str, ShardStat, SourceSettings, Path | None]) -> ShardSummary:
-    path, stat, settings, folder = job
-    return _summary(path, stat, scan_kept(path, make_source(settings), stat, folder))
+def _walk_one(job: tuple[str, ShardStat, Source, Path | None]) -> ShardSummary:
+    path, stat, source, folder = job
+    return _summary(path, stat, scan_kept(path, source, stat, folder))
 
 
 def _summary(path: str, stat: ShardStat, scanned: ScannedShard) -> ShardSummary:

@@ -8,6 +8,7 @@ Normalising is left to the device. EXIF rotation is ignored, as in open_clip.
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 
@@ -49,7 +50,9 @@ def decode_image(data: bytes, spec: ImageSpec) -> NDArray[np.uint8]:
         image = _fit(_open(data), spec)
         return np.asarray(image.convert("RGB"))
     except _DAMAGED as error:
-        raise BadSampleError("image", f"{type(error).__name__}: {error}") from error
+        # PIL names the stream by its address, which tells nobody anything.
+        said = re.sub(r" <_io\.BytesIO object at 0x[0-9a-f]+>", "", str(error))
+        raise BadSampleError("image", f"{type(error).__name__}: {said}") from error
 
 
 def _open(data: bytes) -> Image.Image:

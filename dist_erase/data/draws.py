@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 # The first argument after the seed: two purposes never see the same numbers.
-BLOCKS, SAMPLES, SUBSET, CAPTION, CROP_ROW, CROP_COLUMN, FLIP, REPLACEMENT, SHARE = range(9)
+# Append only: a number says which draws a run in flight sees.
+BLOCKS, SAMPLES, SUBSET, CAPTION, CROP_ROW, CROP_COLUMN, FLIP, REPLACEMENT, SHARE, SHARDS = range(
+    10
+)
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 

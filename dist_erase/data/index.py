@@ -24,8 +24,8 @@ from dist_erase.data.scan_tar import (
     ScannedShard,
 )
 from dist_erase.data.scanned import scan_kept
-from dist_erase.data.shards import expand_shards
-from dist_erase.data.source import SourceSettings, make_source
+from dist_erase.data.shards import Groups, choose_shards, expand_shards
+from dist_erase.data.source import ShardSource, Source, SourceSettings, make_source
 from dist_erase.errors import UserError
 
 _OPEN_SHARDS = 256  # byte ranges kept at hand by each process; 10,000 samples are half a megabyte
@@ -92,9 +92,11 @@ class SetIndex:
         cache_dir: where header scans are kept; None = nowhere.
         tolerant: faults of single samples are left to be met when they are read.
         faults: what is wrong with whole shards, in words (only if tolerant).
+        mix: see `order.Order`.
     """
 
     shards: tuple[ShardRef, ...]
+    mix: tuple[tuple[int, float], ...] = ()
     settings: SourceSettings = field(default_factory=SourceSettings)
     cache_dir: Path | None = None
     tolerant: bool = False
@@ -153,8 +155,7 @@ class SetIndex:
         return found
 
     def _open(self, ref: ShardRef) -> ShardIndex:
-        source = make_source(self.settings)
-        stat = source.stat(ref.path)
+        stat = self.source.stat(ref.path)
         if stat.size != ref.summary.size:
             raise UserError(
                 ref.path,
@@ -162,7 +163,7 @@ class SetIndex:
                 f"{stat.size} now).",
                 "Leave shards alone while a run reads them; start again to index the new file.",
             )
-        scanned = scan_kept(ref.path, source, ref.summary.stat, self.cache_dir)
+        scanned = scan_kept(ref.path, self.source, ref.summary.stat, self.cache_dir)
         if not self.tolerant:
             scanned.check(ref.path)
         scanned = _as_counted(scanned, ref.summary)
@@ -177,6 +178,11 @@ class SetIndex:
             faults=scanned.faults[rows],
             numbers=rows.astype(np.int64),
         )
+
+    @cached_property
+    def source(self) -> Source:
+        """What reads the shards, with connections of this process."""
+        return make_source(self.settings)
 
     @cached_property
     def _firsts(self) -> NDArray[np.int64]:
@@ -222,9 +228,11 @@ def index_set(
             names the file.
     """
     settings = settings or SourceSettings()
-    paths = set_paths(source, where=where)
+    reader = make_source(settings)
+    groups = shard_groups(source, reader, where=where, seed=seed)
+    paths = [path for group in groups for path in group]
     summaries = summarise(
-        paths, settings, folder=cache_dir, trust=trust, workers=workers, progress=progress
+        paths, reader, folder=cache_dir, trust=trust, workers=workers, progress=progress
     )
     caption = source.caption.split(":")[0]
     faults = []
@@ -238,10 +246,12 @@ def index_set(
     if not sum(map(len, shards)):
         raise UserError(f"{where}.shards", "no shard holds a sample.", _MEND)
     _check_some_captions(summaries, caption, where)
+    mix = _mix(groups, source.weights)
     if source.max_samples is not None:
-        shards = _subset(shards, source.max_samples, seed)
+        shards, mix = _subset(shards, source.max_samples, seed), ()
     return SetIndex(
         shards=tuple(shards),
+        mix=mix,
         settings=settings,
         cache_dir=cache_dir,
         tolerant=tolerant,
@@ -249,9 +259,17 @@ def index_set(
     )
 
 
-def set_paths(source: SourceConfig, *, where: str) -> tuple[str, ...]:
-    """The shards of a set, in order; raises UserError as `expand_shards` does."""
-    return expand_shards(source.shards, where=f"{where}.shards")
+def shard_groups(source: SourceConfig, reader: ShardSource, *, where: str, seed: int) -> Groups:
+    """The shards that a set uses, pattern by pattern; raises UserError as `expand_shards` does."""
+    groups = expand_shards(source.shards, where=f"{where}.shards", source=reader)
+    return choose_shards(groups, source.max_shards, seed)
+
+
+def _mix(groups: Groups, weights: list[float] | None) -> tuple[tuple[int, float], ...]:
+    """Shards of each pattern, and how often their samples are seen beside the heaviest one's."""
+    if weights is None:
+        return ()
+    return tuple((len(g), w / max(weights)) for g, w in zip(groups, weights, strict=True))
 
 
 def shard_problem(summary: ShardSummary, caption: str, where: str) -> UserError | None:

@@ -17,7 +17,7 @@ from dist_erase.data.counting import (
     kept_summaries,
     summarise,
 )
-from dist_erase.data.index import set_paths, shard_problem
+from dist_erase.data.index import shard_groups, shard_problem
 from dist_erase.data.sidecar import count_by_sidecar
 from dist_erase.data.source import Source, SourceSettings, make_source
 from dist_erase.errors import UserError
@@ -67,6 +67,7 @@ def index_shards(
     name: str,
     settings: SourceSettings,
     cache_dir: Path,
+    seed: int = 0,
     headers: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -78,6 +79,7 @@ def index_shards(
         name: the set's configuration key or pattern, named in errors.
         settings: how shards are read.
         cache_dir: where counts and header scans are kept.
+        seed: draws the shards that `max_shards` asks for.
         headers: walk over headers also where a side file says the count, and compare.
         workers: processes that walk; None = one per core.
         progress: told how many shards are done.
@@ -86,10 +88,12 @@ def index_shards(
         OSError: a read failed.
         UserError: a shard is missing, or a side file makes no sense (unless `headers`).
     """
-    paths = set_paths(source, where=name)
+    reader = make_source(settings)
+    groups = shard_groups(source, reader, where=name, seed=seed)
+    paths = [path for group in groups for path in group]
     before = kept_summaries(cache_dir, paths)
     summaries = summarise(
-        paths, settings, folder=cache_dir, headers=headers, workers=workers, progress=progress
+        paths, reader, folder=cache_dir, headers=headers, workers=workers, progress=progress
     )
     caption = source.caption.split(":")[0]
     problems = [shard_problem(summary, caption, name) for summary in summaries]
@@ -98,7 +102,7 @@ def index_shards(
         summaries=tuple(summaries),
         changed=tuple(changed(before, paths, [summary.stat for summary in summaries])),
         faults=tuple(f"{p.where}: {p.problem}" for p in problems if p is not None),
-        wrong_side_files=_disagreeing(summaries, make_source(settings)) if headers else (),
+        wrong_side_files=_disagreeing(summaries, reader) if headers else (),
     )
 
 

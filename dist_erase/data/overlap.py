@@ -11,7 +11,6 @@ from dist_erase.data.scan import iterate_raw
 from dist_erase.errors import BadSampleError, UserError
 
 _EXAMPLES = 5
-_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +74,6 @@ def refuse_overlap(result: OverlapResult) -> None:
             f"{result.count} retain samples have images of the forget set ({listed}).",
             "Remove them from one of the sets, or set data.allow_overlap=true.",
         )
-
-
-def parse_size(text: str) -> int:
-    """`50GB` → 50000000000; units are decimal: B, KB, MB, GB, TB."""
-    digits = text.rstrip("BKMGT")
-    return round(float(digits) * _UNITS[text[len(digits) :]])
 
 
 def _image_ids(index: SetIndex) -> Iterator[tuple[int, int]]:

@@ -7,9 +7,12 @@ joined in stream order, so the batches do not depend on the number of workers.
 from __future__ import annotations
 
 import math
+import multiprocessing
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -21,6 +24,7 @@ from dist_erase.data.processes import end_with_parent, forkserver, main_hidden
 from dist_erase.data.quarantine import Quarantine
 from dist_erase.data.sample import Tokenizer
 from dist_erase.data.stream import PairSettings, PartMaker, StreamPlan
+from dist_erase.data.watchdog import Watchdog, answer_in
 from dist_erase.errors import UserError
 
 __all__ = ["PairStream", "StreamPlan"]
@@ -47,6 +51,8 @@ class PairStream(Iterator[PairBatch]):
         seed: of templates and augmentation (the order has its own).
         augment: random changes of the images; None = none.
         cache_bytes: bytes of shard blocks that each worker keeps.
+        watch_seconds: when a batch is waited for so long, the workers write where they are stuck.
+        stacks: folder for that; None = a temporary one.
 
     Attributes:
         workers: the number of processes in use.
@@ -66,6 +72,8 @@ class PairStream(Iterator[PairBatch]):
         seed: int,
         augment: AugmentConfig | None = None,
         cache_bytes: int = 256 * 2**20,
+        watch_seconds: float = 300.0,
+        stacks: Path | None = None,
     ) -> None:
         plans = [plan for plan in (retain, forget) if plan is not None]
         self.workers = _fitting_workers(
@@ -85,7 +93,12 @@ class PairStream(Iterator[PairBatch]):
             cache_bytes=cache_bytes,
         )
         parts = _Parts(settings, rank, world, start_step)
-        self._parts = _start_workers(parts, self.workers) if self.workers else iter(parts)
+        self._watchdog = Watchdog(watch_seconds, stacks)
+        if self.workers:
+            self._parts, pids = _start_workers(parts, self.workers, self._watchdog.folder)
+            self._watchdog.watch(pids)
+        else:
+            self._parts = iter(parts)
 
     def __next__(self) -> PairBatch:
         """The next step's batch.
@@ -94,7 +107,8 @@ class PairStream(Iterator[PairBatch]):
             OSError: a read failed (never taken for a bad sample).
             UserError: too many unusable samples, or a shard that changed.
         """
-        batch = _join([self._part() for _ in range(max(1, self.workers))])
+        with self._watchdog.waiting():
+            batch = _join([self._part() for _ in range(max(1, self.workers))])
         self._quarantine.add(batch.quarantined)
         return batch
 
@@ -102,6 +116,7 @@ class PairStream(Iterator[PairBatch]):
         """Ends the data workers; the stream gives nothing more."""
         # Dropping DataLoader's iterator is its documented way of ending persistent workers.
         self._parts = iter(())
+        self._watchdog.close()
 
     def _part(self) -> PairBatch:
         part = next(self._parts)
@@ -158,23 +173,29 @@ def _join(parts: list[PairBatch]) -> PairBatch:
     )
 
 
-def _start_workers(parts: _Parts, workers: int) -> Iterator[PairBatch | _Failure]:
+def _start_workers(
+    parts: _Parts, workers: int, stacks: Path
+) -> tuple[Iterator[PairBatch | _Failure], list[int]]:
     """Starts the pool; DataLoader asks the workers in turn, so parts come in stream order."""
+    before = {child.pid for child in multiprocessing.active_children()}
     loader = DataLoader(
         parts,
         batch_size=None,
         num_workers=workers,
         persistent_workers=True,
         multiprocessing_context=forkserver("dist_erase.data.stream"),
-        worker_init_fn=_begin_worker,
+        worker_init_fn=partial(_begin_worker, stacks),
         # Its own: drawing the workers' seed must not move the rank's random state.
         generator=torch.Generator(),
     )
     with main_hidden():
-        return iter(loader)
+        made = iter(loader)
+    children = {child.pid for child in multiprocessing.active_children()} - before
+    return made, [pid for pid in children if pid is not None]
 
 
-def _begin_worker(_: int) -> None:
+def _begin_worker(stacks: Path, _: int) -> None:
     """Ctrl-C is the rank's business; a rank killed outright takes its workers along."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
+    answer_in(stacks)

@@ -14,7 +14,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from dist_erase.data.index import SetIndex, ShardIndex
 from dist_erase.data.scan_tar import FAULTS, SOUND
-from dist_erase.data.source import Source, is_remote, make_source
+from dist_erase.data.source import Source, is_remote
 from dist_erase.errors import BadSampleError, UserError
 
 _OVERHEAD = 100  # bytes that Python spends on a member beside its content
@@ -83,7 +83,7 @@ class BlockReader:
         self._index = index
         self._unit = _rows_at_once(index, block, cache.limit, streams)
         self._cache = cache
-        self._source = source or make_source(index.settings)
+        self._source = source or index.source
         self._under_way: dict[Unit, Future[tuple[list[RawSample | None], int]]] = {}
         self._threads: ThreadPoolExecutor | None = None
         self._reads_remote = any(is_remote(shard.path) for shard in index.shards)

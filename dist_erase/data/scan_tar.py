@@ -121,7 +121,7 @@ def _add(samples: list[_Sample], member: tarfile.TarInfo, end: int, size: int) -
     sample = samples[-1]
     sample.members[suffix] = (member.offset_data, member.size)
     sample.end = min(end, size)
-    if member.offset_data + member.size > size:
+    if end > size:  # padding included, without which tarfile refuses to go on
         sample.fault = TRUNCATED
 
 

@@ -38,6 +38,7 @@ def index_sets(
             name=one.name,
             settings=chosen.settings,
             cache_dir=chosen.index_dir,
+            seed=chosen.seed,
             headers=headers,
             workers=workers,
             progress=begin(f"indexing {one.name}"),

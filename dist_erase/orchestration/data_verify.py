@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dist_erase.data.counting import Progress
@@ -69,7 +69,7 @@ def verify_sets(
             stream=one.stream,
             captions=chosen.captions(one),
             deep=deep,
-            settings=chosen.settings,
+            settings=replace(chosen.settings, cache_dir=None),  # the shards, not what was kept
             folder=chosen.index_dir,
         )
         for one in chosen.sets

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import fnmatch
-import glob
 import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-
-import braceexpand
 
 from dist_erase.config.run import RunConfig
 from dist_erase.data.scanned import cache_name
-from dist_erase.data.source import is_remote
+from dist_erase.data.source import blocks_of, is_remote
 from dist_erase.orchestration.evidence import REPORT_HTML, REPORT_JSON
+from dist_erase.orchestration.forget_shards import forget_shards
 from dist_erase.orchestration.replay_sheet import SHEETS, known_sheets, own_files
 from dist_erase.orchestration.report_names import names_in
 from dist_erase.orchestration.run_folder import FATAL, index_cache
@@ -42,52 +39,76 @@ class Deletion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CachedBlocks:
+    """Blocks of remote forget shards in a block cache.
+
+    Attributes:
+        folder: of the cache.
+        shards: that it holds blocks of.
+        count, bytes: of these blocks.
+    """
+
+    folder: str
+    shards: tuple[str, ...]
+    count: int
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Traces:
     """Everything that derives from forget pairs.
 
     Attributes:
         folder: the run folder.
+        blocks: in the block cache; None = none.
         deletions: files that go, by what they are.
         quarantine: lines of quarantine.jsonl that go, counted by reason.
-        reports: files in which names of samples are replaced, and the names.
+        reports: files in which names of samples are replaced.
+        names: these names.
+        unlisted: patterns of remote shards whose store cannot be asked now.
     """
 
     folder: Path
+    blocks: CachedBlocks | None
     deletions: tuple[Deletion, ...]
     quarantine: dict[str, int]
     reports: tuple[Path, ...]
     names: frozenset[str]
+    unlisted: tuple[str, ...]
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is left to purge."""
-        return not (self.deletions or self.quarantine or self.names)
+        return not (self.blocks or self.deletions or self.quarantine or self.names)
 
 
-def find_traces(config: RunConfig, folder: Path) -> Traces:
-    """Looks through the run folder and the index cache beside it.
+def find_traces(config: RunConfig, folder: Path, cache_dir: Path | None = None) -> Traces:
+    """Looks through the run folder, the index beside it and the block cache.
 
     Args:
         config: the run's, with `run.dir` and `run.name` as the folder is now.
         folder: the run folder.
+        cache_dir: a block cache; None = the one of the configuration.
     """
     index = index_cache(config)
     listed = {path: _listed(path) for path in index.glob("set-*.json")}
-    shards = _forget_shards(config, [name for names in listed.values() for name in names])
+    shards = forget_shards(config, [name for names in listed.values() for name in names])
     deletions = (
         _deletion("images and contact sheets of replayed steps", _sheet_files(folder)),
-        _deletion("header scans and counts of forget shards", _scans(index, listed, shards)),
-        _deletion("messages and logs that name forget shards", _logs(folder, shards)),
+        _deletion("header scans and counts of forget shards", _scans(index, listed, shards.names)),
+        _deletion("messages and logs that name forget shards", _logs(folder, shards.names)),
     )
     names = names_in(folder)
     return Traces(
         folder=folder,
+        blocks=_blocks(str(cache_dir or config.data.block_cache.dir or ""), shards.names),
         deletions=tuple(one for one in deletions if one.files),
         quarantine=dict(Counter(row["reason"] for row in read_lines(folder) if derives(row))),
         reports=tuple(
             path for path in (folder / REPORT_JSON, folder / REPORT_HTML) if names and path.exists()
         ),
         names=names,
+        unlisted=shards.unlisted,
     )
 
 
@@ -108,32 +129,26 @@ def derives(row: dict[str, Any]) -> bool:
     return bool(row["stream"] == "forget" or row["reason"] == "overlap")
 
 
-def _forget_shards(config: RunConfig, known: Sequence[str]) -> list[str]:
-    """Shards of the forget sets: those there are, and those that an index still knows of."""
-    shards: dict[str, None] = {}
-    for source in (config.data.forget, config.data.eval.forget):
-        patterns = [source.shards] if isinstance(source.shards, str) else source.shards
-        for pattern in patterns:
-            for name in braceexpand.braceexpand(pattern):
-                if not is_remote(name):
-                    shards |= dict.fromkeys(sorted(glob.glob(name)))
-                if not glob.has_magic(name):
-                    shards[name] = None
-                shards |= dict.fromkeys(path for path in known if _matches(path, name))
-    return list(shards)
-
-
-def _matches(path: str, pattern: str) -> bool:
-    if "**" in pattern:
-        return fnmatch.fnmatchcase(path, pattern)
-    return PurePosixPath(path).match(pattern)
-
-
 def _listed(kept_set: Path) -> list[str]:
     try:
         return [row["path"] for row in json.loads(kept_set.read_text(encoding="utf-8"))["shards"]]
     except (OSError, ValueError, KeyError):
         return []
+
+
+def _blocks(cache_dir: str, shards: Sequence[str]) -> CachedBlocks | None:
+    if not cache_dir:
+        return None
+    held = {shard: blocks_of(cache_dir, shard) for shard in shards if is_remote(shard)}
+    held = {shard: (count, size) for shard, (count, size) in held.items() if count}
+    if not held:
+        return None
+    return CachedBlocks(
+        folder=cache_dir,
+        shards=tuple(held),
+        count=sum(count for count, _ in held.values()),
+        bytes=sum(size for _, size in held.values()),
+    )
 
 
 def _scans(index: Path, listed: dict[Path, list[str]], shards: Sequence[str]) -> list[Path]:

@@ -25,6 +25,9 @@ def absolute(config: Config) -> Config:
         model["pretrained"] = str(Path(pretrained).absolute())
     if tree["data"]["classes"]:
         tree["data"]["classes"] = str(Path(tree["data"]["classes"]).absolute())
+    cache = tree["data"]["block_cache"]
+    if cache["dir"]:
+        cache["dir"] = str(Path(cache["dir"]).absolute())
     _make_shards_absolute(tree["data"])
     return type(config).model_validate(tree)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from dist_erase.config.explain import config_hash
 from dist_erase.config.run import RunConfig
+from dist_erase.data.source import forget_shard
 from dist_erase.errors import UserError
 from dist_erase.orchestration.forget_traces import Traces, derives, find_traces, read_lines
 from dist_erase.orchestration.replay_sheet import known_sheets
@@ -34,13 +35,20 @@ NOT_DELETED = (
 _SCHEMA_VERSION = 1
 
 
-def purge(folder: Path, *, dry_run: bool, confirm: Callable[[Traces], bool]) -> Traces:
+def purge(
+    folder: Path,
+    *,
+    dry_run: bool,
+    confirm: Callable[[Traces], bool],
+    cache_dir: Path | None = None,
+) -> Traces:
     """Deletes what derives from forget pairs and notes that in purge.json.
 
     Args:
         folder: the run folder.
         dry_run: only look.
         confirm: asked before anything is deleted, unless nothing is to be.
+        cache_dir: a block cache; None = the one of the run's configuration.
 
     Returns:
         What was found (and is gone, unless only looked for or not confirmed).
@@ -56,7 +64,7 @@ def purge(folder: Path, *, dry_run: bool, confirm: Callable[[Traces], bool]) -> 
             "Name an erasing run's folder.",
         )
     with alone(config):
-        traces = find_traces(config, folder)
+        traces = find_traces(config, folder, cache_dir)
         if not dry_run and not traces.is_empty and confirm(traces):
             _purge(config, traces)
     return traces
@@ -74,11 +82,18 @@ def _purge(config: RunConfig, traces: Traces) -> None:
             {"what": one.what, "files": len(one.files), "bytes": one.bytes}
             for one in traces.deletions
         ],
+        "cached_blocks": {
+            "blocks": traces.blocks.count if traces.blocks else 0,
+            "bytes": traces.blocks.bytes if traces.blocks else 0,
+        },
         "quarantine_lines": traces.quarantine,
         "names_replaced": len(traces.names),
     }
     record["purges"].append(entry)
     write_json(path, record)  # first, so that a purge that is killed leaves its counts
+    if traces.blocks:  # before the index, which alone may know what shards a pattern stands for
+        for shard in traces.blocks.shards:
+            forget_shard(traces.blocks.folder, shard)
     sheets = known_sheets(traces.folder)
     entry["reports_sha256"] = replace_names(traces.folder, traces.names) if traces.names else {}
     _shorten_quarantine(traces)

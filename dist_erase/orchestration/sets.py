@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dist_erase.config.data import SourceConfig, StreamingConfig, named_sources
+from dist_erase.config.data import SourceConfig, StreamingConfig, named_sources, pattern_problem
 from dist_erase.config.load import kind_of, load_config
 from dist_erase.config.run import NamedRunConfig, PretrainConfig, RunConfig
 from dist_erase.data.captions import CaptionPlan, read_class_names
@@ -51,12 +51,14 @@ class ChosenSets:
         sets: in the configuration's order.
         index_dir: where counts and scans are kept.
         settings: how shards are read.
+        seed: draws the shards that `max_shards` asks for.
         classes_file: names the classes; None if not given.
     """
 
     sets: tuple[NamedSet, ...]
     index_dir: Path
     settings: SourceSettings
+    seed: int
     classes_file: str | None
 
     def captions(self, chosen: NamedSet) -> CaptionPlan:
@@ -98,7 +100,8 @@ def choose_sets(
     return ChosenSets(
         sets=tuple(_named(where, source, data) for where, source in named_sources(data, "data")),
         index_dir=index_dir or index_cache(config),
-        settings=SourceSettings(),
+        settings=SourceSettings.of(data),
+        seed=config.seed,
         classes_file=data.classes,
     )
 
@@ -123,6 +126,9 @@ def _named(where: str, source: SourceConfig, data: StreamingConfig) -> NamedSet:
 def _of_patterns(patterns: Sequence[str], index_dir: Path | None, caption: str) -> ChosenSets:
     if caption not in ("txt", "cls") and not (caption.startswith("json:") and len(caption) > 5):
         raise UserError("--caption", f"is {caption!r}.", "Write txt, cls or json:KEY.")
+    for pattern in patterns:
+        if refused := pattern_problem(pattern):
+            raise UserError("PATTERN", *refused)
     return ChosenSets(
         sets=tuple(
             NamedSet(
@@ -135,5 +141,6 @@ def _of_patterns(patterns: Sequence[str], index_dir: Path | None, caption: str) 
         ),
         index_dir=index_dir or Path(NamedRunConfig().dir).absolute() / INDEX,
         settings=SourceSettings(),
+        seed=0,
         classes_file=None,
     )

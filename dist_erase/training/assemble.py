@@ -99,6 +99,8 @@ def train(
             seed=recipe.seed,
             augment=recipe.augment,
             cache_bytes=recipe.cache_bytes,
+            watch_seconds=recipe.watchdog_seconds,
+            stacks=folder / "stacks",
         )
 
     parts = Parts(

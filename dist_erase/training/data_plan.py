@@ -9,13 +9,15 @@ from pathlib import Path
 from dist_erase.batch import ImageSpec, Samples, StreamName
 from dist_erase.config.data import DataConfig, SourceConfig, StreamingConfig
 from dist_erase.config.run import PretrainConfig, RunConfig
+from dist_erase.config.sizes import parse_size
 from dist_erase.data.captions import CaptionPlan, read_class_names
 from dist_erase.data.index import SetIndex, index_set
 from dist_erase.data.order import Order, allowed_worlds, check_world, choose_streams
-from dist_erase.data.overlap import find_overlap, parse_size, refuse_overlap
+from dist_erase.data.overlap import find_overlap, refuse_overlap
 from dist_erase.data.pairs import StreamPlan
 from dist_erase.data.sample import Tokenizer
 from dist_erase.data.scan import iterate_set
+from dist_erase.data.source import SourceSettings
 
 _FLOOR_RETAIN_PAIRS = 4096  # DESIGN section 2
 
@@ -120,6 +122,7 @@ def plan_run(
         return index_set(
             source,
             where=where,
+            settings=SourceSettings.of(data),
             cache_dir=cache_dir,
             seed=seed,
             tolerant=tolerant,
@@ -178,9 +181,11 @@ def plan_pretrain(config: PretrainConfig, cache_dir: Path, *, held_out: bool = T
     """Indexes the sets of a pretraining run; raises UserError as `plan_run` does."""
     data = config.data
     classes = read_class_names(data.classes) if data.classes else ()
+    settings = SourceSettings.of(data)
     index = index_set(
         data.train,
         where="data.train",
+        settings=settings,
         cache_dir=cache_dir,
         seed=config.seed,
         tolerant=data.max_corrupt_fraction > 0,
@@ -188,6 +193,7 @@ def plan_pretrain(config: PretrainConfig, cache_dir: Path, *, held_out: bool = T
     batch = config.train.batch
     order = Order(
         counts=index.counts,
+        mix=index.mix,
         block=data.block,
         window=data.shuffle_window,
         batch=batch,
@@ -199,7 +205,7 @@ def plan_pretrain(config: PretrainConfig, cache_dir: Path, *, held_out: bool = T
     evaluation = {}
     if held_out:
         held_out_index = index_set(
-            data.eval, where="data.eval", cache_dir=cache_dir, seed=config.seed
+            data.eval, where="data.eval", settings=settings, cache_dir=cache_dir, seed=config.seed
         )
         evaluation["retain"] = WholeSet(index=held_out_index, captions=_of(data.eval, classes))
     return DataPlan(
@@ -235,6 +241,7 @@ def _stream(
         index=index,
         order=Order(
             counts=index.counts,
+            mix=index.mix,
             block=data.block,
             window=data.shuffle_window,
             batch=batch,

@@ -31,6 +31,7 @@ class Recipe:
         augment: random changes of training images.
         workers: decoding processes per rank.
         cache_bytes: shard bytes kept per data worker.
+        watchdog_seconds: of waiting for a batch, after which data workers write their stacks.
         evaluate_every: live evaluation; None = never.
         evaluate_batch: pairs per forward of an evaluation.
         templates: zero-shot prompts.
@@ -51,6 +52,7 @@ class Recipe:
     augment: AugmentConfig | None
     workers: int
     cache_bytes: int
+    watchdog_seconds: float
     evaluate_every: int | None
     evaluate_batch: int
     templates: tuple[str, ...]
@@ -96,6 +98,7 @@ def recipe_for_run(config: RunConfig, data: DataPlan) -> Recipe:
         augment=None,
         workers=config.data.workers,
         cache_bytes=config.data.cache_bytes,
+        watchdog_seconds=config.data.watchdog_seconds,
         evaluate_every=config.evaluate.every_steps,
         evaluate_batch=config.evaluate.batch,
         templates=tuple(config.evaluate.templates),
@@ -130,6 +133,7 @@ def recipe_for_pretrain(config: PretrainConfig, data: DataPlan) -> Recipe:
         augment=config.train.augment,
         workers=config.data.workers,
         cache_bytes=config.data.cache_bytes,
+        watchdog_seconds=config.data.watchdog_seconds,
         evaluate_every=None,
         evaluate_batch=config.evaluate.batch,
         templates=tuple(config.evaluate.templates),

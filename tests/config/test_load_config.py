@@ -149,7 +149,7 @@ def test_unknown_key_names_the_nearest(file):
         (
             "data.forget=x.tar",
             "data.forget (command line): must hold keys: shards, caption, templates, weights, "
-            "max_samples.",
+            "max_shards, max_samples.",
         ),
         (
             "data.forget.caption=text",

@@ -7,9 +7,10 @@ import torch
 
 from dist_erase.batch import ImageSpec
 from dist_erase.config.data import SourceConfig
+from dist_erase.config.sizes import parse_size
 from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.index import SetIndex, index_set
-from dist_erase.data.overlap import find_overlap, parse_size, refuse_overlap
+from dist_erase.data.overlap import find_overlap, refuse_overlap
 from dist_erase.data.scan import iterate_set
 from dist_erase.errors import UserError
 

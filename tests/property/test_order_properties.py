@@ -6,22 +6,23 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dist_erase.data.draws import BLOCKS, SAMPLES, draw, permutation
 from dist_erase.data.order import Order, allowed_worlds, share
 
 
 @st.composite
-def orders(draw: st.DrawFn) -> Order:
-    streams = draw(st.integers(1, 12))
-    batch = streams * draw(st.integers(1, 4))
-    counts = draw(st.lists(st.integers(1, 40), min_size=1, max_size=6))
+def orders(choose: st.DrawFn) -> Order:
+    streams = choose(st.integers(1, 12))
+    batch = streams * choose(st.integers(1, 4))
+    counts = choose(st.lists(st.integers(1, 40), min_size=1, max_size=6))
     counts[0] += max(0, batch - sum(counts))
     return Order(
         counts=tuple(counts),
-        block=draw(st.integers(1, 50)),
-        window=draw(st.integers(1, 300)),
+        block=choose(st.integers(1, 50)),
+        window=choose(st.integers(1, 300)),
         streams=streams,
         batch=batch,
-        seed=draw(st.integers(0, 2**63)),
+        seed=choose(st.integers(0, 2**63)),
     )
 
 
@@ -107,3 +108,33 @@ def test_two_passes_two_seeds_and_two_streams_differ(seed: int, window: int) -> 
     assert one != two
     assert one != stream_of_pass(other, 0, 0)
     assert set(one).isdisjoint(stream_of_pass(first, 0, 1))
+
+
+def naive_pass(order: Order, number: int) -> list[int]:
+    """The whole pass listed at once, sample by sample."""
+    blocks, first = [], 0
+    for count in order.counts:
+        for start in range(0, count, order.block):
+            blocks.append(range(first + start, first + min(start + order.block, count)))
+        first += count
+    used = order.run * order.streams
+    if order.size <= order.window:
+        return permutation(order.size, order.seed, SAMPLES, number)[:used].tolist()
+    listed = [p for b in permutation(len(blocks), order.seed, BLOCKS, number) for p in blocks[b]]
+    keys = draw(order.seed, SAMPLES, number, np.arange(order.size)).tolist()
+    width = -(-order.window // order.streams)
+    positions = []
+    for stream in range(order.streams):
+        for start in range(0, order.run, width):
+            places = range(stream * order.run + start, stream * order.run + order.run)[:width]
+            positions += [listed[place] for place in sorted(places, key=keys.__getitem__)]
+    return positions
+
+
+@settings(deadline=None)
+@given(orders(), st.integers(0, 9))
+def test_the_windows_at_hand_are_those_of_the_whole_list(order: Order, number: int) -> None:
+    expected = naive_pass(order, number)
+    for stream in range(order.streams):
+        run = expected[stream * order.run : (stream + 1) * order.run]
+        assert stream_of_pass(order, number, stream) == run

@@ -1,0 +1,58 @@
+"""One source for local paths and every URL, with the block cache in front of the remote ones."""
+
+from __future__ import annotations
+
+from dist_erase.data.source.block_cache import BlockCache
+from dist_erase.data.source.local import LocalSource
+from dist_erase.data.source.protocol import ShardStat, SourceSettings, is_remote
+from dist_erase.data.source.remote import RemoteSource
+
+
+class ShardSource:
+    """Reads shards wherever they live; picklable, for threads, forks and other processes."""
+
+    def __init__(self, settings: SourceSettings) -> None:
+        self.settings = settings
+        self.remote = RemoteSource(settings)
+        self._local = LocalSource()
+        self._cache = None
+        if settings.cache_dir is not None:
+            self._cache = BlockCache(settings.cache_dir, settings.cache_bytes)
+
+    def __reduce__(self) -> tuple[type[ShardSource], tuple[SourceSettings]]:
+        """Only the settings travel; the other process opens its own connections."""
+        return ShardSource, (self.settings,)
+
+    def read(self, shard: str, start: int, stop: int) -> bytes:
+        """Bytes [start, stop) of a shard, fewer only at its real end.
+
+        Raises:
+            OSError: the read failed for good; names the shard.
+            UserError: the URL's protocol is unknown, or its library is missing.
+        """
+        if not is_remote(shard):
+            return self._local.read(shard, start, stop)
+        if self._cache is None:
+            return self.remote.read(shard, start, stop)
+        version = self.remote.version(shard)
+        held = self._cache.get(shard, version, start, stop)
+        if held is not None:
+            return held
+        data = self.remote.read(shard, start, stop)
+        self._cache.put(shard, version, start, stop, data)
+        return data
+
+    def stat(self, shard: str) -> ShardStat:
+        """Size and version.
+
+        Raises:
+            FileNotFoundError: there is no such shard.
+            OSError: it cannot be asked for; names the shard.
+            UserError: as `read`.
+        """
+        return self.remote.stat(shard) if is_remote(shard) else self._local.stat(shard)
+
+
+def make_source(settings: SourceSettings) -> ShardSource:
+    """A source; connections are opened by the first read, in each process anew."""
+    return ShardSource(settings)
