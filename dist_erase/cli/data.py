@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dist_erase.data.build.dataset import BuildSummary
     from dist_erase.data.build.writer import Progress
 
-app = typer.Typer(help="Build data sets in webdataset shards.", no_args_is_help=True)
+app = typer.Typer(help="Build and check data sets in webdataset shards.", no_args_is_help=True)
 build = typer.Typer(
     help="Write forget and retain shards, for training and for evaluation.", no_args_is_help=True
 )

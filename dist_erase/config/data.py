@@ -274,7 +274,7 @@ def check_class_names(data: DataConfig | PretrainDataConfig) -> None:
     """Raises ValueError for a set with `caption: cls` where data.classes is null."""
     if data.classes is not None:
         return
-    for where, source in _sources(data, "data"):
+    for where, source in named_sources(data, "data"):
         if source.caption == "cls":
             raise ValueError(
                 f"{where}.caption is cls but data.classes is null; name the JSON file with the "
@@ -282,12 +282,13 @@ def check_class_names(data: DataConfig | PretrainDataConfig) -> None:
             )
 
 
-def _sources(section: Section, where: str) -> Iterator[tuple[str, SourceConfig]]:
+def named_sources(section: Section, where: str) -> Iterator[tuple[str, SourceConfig]]:
+    """Every set of a section with its configuration key; `where` is the section's own."""
     for name in type(section).model_fields:
         value = getattr(section, name)
         if isinstance(value, SourceConfig):
             yield f"{where}.{name}", value
         elif isinstance(value, Section):
-            yield from _sources(value, f"{where}.{name}")
+            yield from named_sources(value, f"{where}.{name}")
         elif name == "untouched":
             yield from ((f"{where}.{name}.{key}", source) for key, source in value.items())

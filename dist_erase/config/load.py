@@ -58,6 +58,12 @@ def load_config(path: Path, overrides: Sequence[str], kind: type[Kind]) -> Loade
     return Loaded(config=config, origins={k: origins.get(k) or _filled(config, k) for k in values})
 
 
+def kind_of(path: Path) -> type[RunConfig] | type[PretrainConfig]:
+    """What a file configures: only pretraining has `data.train`; UserError if it is no YAML."""
+    data = _read(path).get("data")
+    return PretrainConfig if isinstance(data, dict) and "train" in data else RunConfig
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         value = parse_yaml(path.read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from dist_erase.storage import write_text
 
 Progress = Callable[[int, int], None]  # shards done, shards in all
 
+HEADERS = "headers"  # where a count comes from, if not from a side file
 _VERSION = 1  # of the summaries on disk
 _THREADS = 16
 # Below this many shards to scan, starting processes takes longer than they save.
@@ -36,7 +37,7 @@ class ShardSummary:
         size: bytes of the file.
         version: of its content, by the file system or the store.
         count: samples.
-        origin: `headers`, or the side file that the count comes from.
+        origin: HEADERS, or the side file that the count comes from.
         problem: what is wrong with the file as a whole; "" = nothing is known.
         duplicate: key of the first sample that has a member twice; "" = none is known.
         members: for each set of suffixes (joined by newlines), the key of the first sample that
@@ -64,6 +65,7 @@ def summarise(
     *,
     folder: Path | None,
     trust: bool = False,
+    headers: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> list[ShardSummary]:
@@ -75,6 +77,7 @@ def summarise(
         folder: where summaries and scans are kept; None = nowhere.
         trust: take kept summaries without looking whether shards have changed since (a driver
             has looked a moment ago).
+        headers: walk over every shard's headers, whatever side files say.
         workers: processes that walk over headers; None = one per core.
         progress: told how many shards are done.
 
@@ -83,7 +86,7 @@ def summarise(
         UserError: a side file makes no sense.
     """
     tell = progress or (lambda done, planned: None)
-    kept = {} if folder is None else _load(folder, paths)
+    kept = {} if folder is None else kept_summaries(folder, paths)
     if trust and all(path in kept for path in paths):
         return [kept[path] for path in paths]
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -91,16 +94,19 @@ def summarise(
         fresh = {
             path: kept[path]
             for path, stat in zip(paths, stats, strict=True)
-            if path in kept and kept[path].stat == stat
+            if path in kept
+            and kept[path].stat == stat
+            and not (headers and kept[path].origin != HEADERS)
         }
-        stale = [path for path in paths if path in kept and path not in fresh]
-        if stale:
+        if stale := changed(kept, paths, stats):
             _log.warning("%d shards have changed and are read anew, first %s", len(stale), stale[0])
         todo = [(p, s) for p, s in zip(paths, stats, strict=True) if p not in fresh]
         found = dict(fresh)
         tell(len(found), len(paths))
         walks = []
-        counted = threads.map(lambda job: count_by_sidecar(job[0], source), todo)
+        counted = threads.map(
+            lambda job: None if headers else count_by_sidecar(job[0], source), todo
+        )
         for (path, stat), by_file in zip(todo, counted, strict=True):
             if by_file is None:
                 walks.append((path, stat))
@@ -121,6 +127,17 @@ def summarise(
     if folder is not None and todo:
         _save(folder, paths, summaries)
     return summaries
+
+
+def changed(
+    kept: Mapping[str, ShardSummary], paths: Sequence[str], stats: Sequence[ShardStat]
+) -> list[str]:
+    """The shards that are no longer as they were kept."""
+    return [
+        path
+        for path, stat in zip(paths, stats, strict=True)
+        if path in kept and kept[path].stat != stat
+    ]
 
 
 def _walk(
@@ -154,7 +171,7 @@ def _summary(path: str, stat: ShardStat, scanned: ScannedShard) -> ShardSummary:
         size=stat.size,
         version=stat.version,
         count=len(scanned),
-        origin="headers",
+        origin=HEADERS,
         problem=str(scanned.problem[0]),
         duplicate=key(int(twice[0])) if len(twice) else "",
         members={
@@ -168,7 +185,8 @@ def _file(folder: Path, paths: Sequence[str]) -> Path:
     return folder / f"set-{cache_name(chr(10).join(paths))}.json"
 
 
-def _load(folder: Path, paths: Sequence[str]) -> dict[str, ShardSummary]:
+def kept_summaries(folder: Path, paths: Sequence[str]) -> dict[str, ShardSummary]:
+    """What is kept of a set, by shard, whether it still holds or not; {} if nothing."""
     try:
         stored = json.loads(_file(folder, paths).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -25,7 +25,7 @@ from dist_erase.data.scan_tar import (
 )
 from dist_erase.data.scanned import scan_kept
 from dist_erase.data.shards import Groups, choose_shards, expand_shards
-from dist_erase.data.source import Source, SourceSettings, make_source
+from dist_erase.data.source import ShardSource, Source, SourceSettings, make_source
 from dist_erase.errors import UserError
 
 _OPEN_SHARDS = 256  # byte ranges kept at hand by each process; 10,000 samples are half a megabyte
@@ -229,8 +229,7 @@ def index_set(
     """
     settings = settings or SourceSettings()
     reader = make_source(settings)
-    groups = expand_shards(source.shards, where=f"{where}.shards", source=reader)
-    groups = choose_shards(groups, source.max_shards, seed)
+    groups = shard_groups(source, reader, where=where, seed=seed)
     paths = [path for group in groups for path in group]
     summaries = summarise(
         paths, reader, folder=cache_dir, trust=trust, workers=workers, progress=progress
@@ -238,7 +237,7 @@ def index_set(
     caption = source.caption.split(":")[0]
     faults = []
     for summary in summaries:
-        problem = _problem(summary, caption, where)
+        problem = shard_problem(summary, caption, where)
         if problem is not None and not tolerant:
             raise problem
         if problem is not None:
@@ -260,6 +259,12 @@ def index_set(
     )
 
 
+def shard_groups(source: SourceConfig, reader: ShardSource, *, where: str, seed: int) -> Groups:
+    """The shards that a set uses, pattern by pattern; raises UserError as `expand_shards` does."""
+    groups = expand_shards(source.shards, where=f"{where}.shards", source=reader)
+    return choose_shards(groups, source.max_shards, seed)
+
+
 def _mix(groups: Groups, weights: list[float] | None) -> tuple[tuple[int, float], ...]:
     """Shards of each pattern, and how often their samples are seen beside the heaviest one's."""
     if weights is None:
@@ -267,7 +272,14 @@ def _mix(groups: Groups, weights: list[float] | None) -> tuple[tuple[int, float]
     return tuple((len(g), w / max(weights)) for g, w in zip(groups, weights, strict=True))
 
 
-def _problem(summary: ShardSummary, caption: str, where: str) -> UserError | None:
+def shard_problem(summary: ShardSummary, caption: str, where: str) -> UserError | None:
+    """The first thing that is known to be wrong with a shard; None if nothing is.
+
+    Args:
+        summary: of the shard.
+        caption: suffix of the member that every sample must have.
+        where: configuration key of the set.
+    """
     if summary.problem:
         return UserError(summary.path, summary.problem, _MEND)
     if not summary.count:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +21,7 @@ from dist_erase.batch import ImageSpec, PairBatch, StreamName, concat_samples
 from dist_erase.config.data import MAX_PIXELS
 from dist_erase.config.train import AugmentConfig
 from dist_erase.data.order import share
-from dist_erase.data.processes import forkserver, main_hidden
+from dist_erase.data.processes import end_with_parent, forkserver, main_hidden
 from dist_erase.data.quarantine import Quarantine
 from dist_erase.data.sample import Tokenizer
 from dist_erase.data.stream import PairSettings, PartMaker, StreamPlan
@@ -206,14 +204,5 @@ def _start_workers(
 def _begin_worker(stacks: Path, _: int) -> None:
     """Ctrl-C is the rank's business; a rank killed outright takes its workers along."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     answer_in(stacks)
-
-
-def _end_with_parent() -> None:
-    # DataLoader watches the parent process id, but under forkserver that is the server, which
-    # lives as long as any worker does.
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -34,11 +37,36 @@ def forkserver(preload: str) -> Any:
     return context
 
 
+def end_with_parent() -> None:
+    """From now on this process ends when the one that started it does, however that ends."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # The parent's process id says nothing: under forkserver that is the server, which lives as
+    # long as any of its children does.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _begin_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
+    end_with_parent()
+
+
 @contextmanager
 def process_pool(workers: int, preload: str) -> Iterator[ProcessPoolExecutor]:
     """A pool of processes; functions given to it must be importable."""
     with (
         main_hidden(),
-        ProcessPoolExecutor(max_workers=workers, mp_context=forkserver(preload)) as pool,
+        ProcessPoolExecutor(
+            max_workers=workers, mp_context=forkserver(preload), initializer=_begin_worker
+        ) as pool,
     ):
-        yield pool
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import open_clip
 import torch
+from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from torch import Tensor, nn
 
 from dist_erase.batch import ImageSpec
+from dist_erase.models.resolve import CONFIG_FILE, LOCAL_DIR, ModelSource
+
+_IMAGE_SIZE = 224  # of open_clip's towers, where the model's configuration gives none
 
 
 def image_spec(model: nn.Module) -> ImageSpec:
     """How `model` wants its images, from the configuration that open_clip attached to it."""
     config: dict[str, Any] = model.visual.preprocess_cfg  # type: ignore[union-attr,assignment]
+    return _spec(config)
+
+
+def image_spec_of(source: ModelSource) -> ImageSpec:
+    """The same without the model: nothing is built, no weights are read or fetched."""
+    config = asdict(PreprocessCfg())
+    if source.name.startswith(LOCAL_DIR):
+        stored = Path(source.name.removeprefix(LOCAL_DIR)) / CONFIG_FILE
+        exported = json.loads(stored.read_text(encoding="utf-8"))
+        config = merge_preprocess_dict(config, exported.get("preprocess_cfg", {}))
+    elif source.pretrained is not None:
+        of_weights = open_clip.get_pretrained_cfg(source.name, source.pretrained)
+        config = merge_preprocess_dict(config, of_weights)
+    # The tower's own size goes before everything else, as in `open_clip.create_model`.
+    config["size"] = source.model_cfg["vision_cfg"].get("image_size", _IMAGE_SIZE)
+    return _spec(config)
+
+
+def _spec(config: dict[str, Any]) -> ImageSpec:
     size = config["size"]
     height, width = (size, size) if isinstance(size, int) else size
     return ImageSpec(

@@ -17,9 +17,10 @@ from dist_erase.errors import UserError
 from dist_erase.storage import write_json
 from dist_erase.training.assemble import ATTEMPTS
 
-_CONFIG = "config.json"
+CONFIG = "config.json"
 FATAL = "user_error.json"
 METRICS = "metrics"
+INDEX = ".index"
 # What may differ between the parts of one run: where and how it runs, never what it learns.
 _MAY_CHANGE = (
     "run.dir",
@@ -60,7 +61,7 @@ def check_claim(
             differs in what a resumed run may not change.
     """
     folder = Path(config.run.dir) / config.run.name
-    stored = folder / _CONFIG
+    stored = folder / CONFIG
     if resume and overwrite:
         raise UserError("--resume", "is given with --overwrite.", "Choose one of them.")
     if stored.exists() and not overwrite:
@@ -79,7 +80,7 @@ def check_claim(
     elif folder.exists() and not stored.exists() and any(folder.iterdir()):
         raise UserError(
             "run.name",
-            f"{folder} exists and is no run folder ({_CONFIG} is missing).",
+            f"{folder} exists and is no run folder ({CONFIG} is missing).",
             "Choose another run.name or run.dir.",
         )
     return folder
@@ -90,7 +91,7 @@ def claim(
 ) -> Path:
     """Makes the run folder this run's own; raises UserError as `check_claim` does."""
     folder = check_claim(config, resume=resume, overwrite=overwrite)
-    stored = folder / _CONFIG
+    stored = folder / CONFIG
     if overwrite and folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -130,7 +131,7 @@ def state_of(
     config: RunConfig | PretrainConfig,
 ) -> Literal["absent", "same", "other"]:
     """Whether the run folder holds this very configuration."""
-    stored = Path(config.run.dir) / config.run.name / _CONFIG
+    stored = Path(config.run.dir) / config.run.name / CONFIG
     if not stored.exists():
         return "absent"
     saved = json.loads(stored.read_text(encoding="utf-8"))
@@ -167,4 +168,4 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def index_cache(config: RunConfig | PretrainConfig) -> Path:
     """Where shard scans are kept; shared by the runs of one folder, safe to delete."""
-    return Path(config.run.dir) / ".index"
+    return Path(config.run.dir) / INDEX

@@ -105,7 +105,9 @@ class DataPlan:
         return 0.0 if self.forget is None else self.forget.order.passes_after(step)
 
 
-def plan_run(config: RunConfig, cache_dir: Path, *, look_for_overlap: bool) -> DataPlan:
+def plan_run(
+    config: RunConfig, cache_dir: Path, *, look_for_overlap: bool, held_out: bool = True
+) -> DataPlan:
     """Indexes every set of an erasing run.
 
     Args:
@@ -114,6 +116,7 @@ def plan_run(config: RunConfig, cache_dir: Path, *, look_for_overlap: bool) -> D
         look_for_overlap: hash the images of forget and retain and refuse shared ones, and look
             whether shards have changed since they were indexed. The driver does so once; ranks
             need it only where it happens while training.
+        held_out: index the sets of `data.eval` too; without, `evaluation` is empty.
 
     Raises:
         UserError: anything wrong with shards, batches, streams or disjointness.
@@ -172,7 +175,7 @@ def plan_run(config: RunConfig, cache_dir: Path, *, look_for_overlap: bool) -> D
         epoch_of=data.epoch_of,
         evaluation={
             name: whole(index(source, f"data.eval.{name}"), _of(source, classes))
-            for name, source in _evaluation_sources(data).items()
+            for name, source in (_evaluation_sources(data).items() if held_out else ())
         },
         floor_sets=(
             whole(forget_index, forget.captions),
@@ -183,7 +186,7 @@ def plan_run(config: RunConfig, cache_dir: Path, *, look_for_overlap: bool) -> D
     )
 
 
-def plan_pretrain(config: PretrainConfig, cache_dir: Path) -> DataPlan:
+def plan_pretrain(config: PretrainConfig, cache_dir: Path, *, held_out: bool = True) -> DataPlan:
     """Indexes the sets of a pretraining run; raises UserError as `plan_run` does."""
     data = config.data
     classes = read_class_names(data.classes) if data.classes else ()
@@ -208,9 +211,16 @@ def plan_pretrain(config: PretrainConfig, cache_dir: Path) -> DataPlan:
         where="train.batch",
     )
     steps = order.steps_for(config.train.epochs)
-    held_out = index_set(
-        data.eval, where="data.eval", settings=settings, cache_dir=cache_dir, seed=config.seed
-    )
+    evaluation = {}
+    if held_out:
+        held_out_index = index_set(
+            data.eval, where="data.eval", settings=settings, cache_dir=cache_dir, seed=config.seed
+        )
+        evaluation["retain"] = WholeSet(
+            index=held_out_index,
+            captions=_of(data.eval, classes),
+            max_pixels=data.max_pixels,
+        )
     return DataPlan(
         retain=StreamPlan(
             name="retain",
@@ -222,11 +232,7 @@ def plan_pretrain(config: PretrainConfig, cache_dir: Path) -> DataPlan:
         forget=None,
         steps=min(steps, config.train.max_steps or steps),
         epoch_of="retain",
-        evaluation={
-            "retain": WholeSet(
-                index=held_out, captions=_of(data.eval, classes), max_pixels=data.max_pixels
-            )
-        },
+        evaluation=evaluation,
         floor_sets=None,
         classes=classes,
         overlap={},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dist_erase.data.source.block_cache import forget_shard
+from dist_erase.data.source.block_cache import blocks_of, forget_shard
 from dist_erase.data.source.factory import ShardSource, make_source
 from dist_erase.data.source.local import LocalSource
 from dist_erase.data.source.protocol import ShardStat, Source, SourceSettings, is_remote
@@ -13,6 +13,7 @@ __all__ = [
     "ShardStat",
     "Source",
     "SourceSettings",
+    "blocks_of",
     "forget_shard",
     "is_remote",
     "make_source",

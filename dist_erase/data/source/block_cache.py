@@ -117,6 +117,13 @@ class BlockCache:
         self._writable = False
 
 
+def blocks_of(folder: str, shard: str) -> tuple[int, int]:
+    """How many blocks of a shard a cache holds, of every version, and their bytes."""
+    blocks = _shard_folder(Path(folder), shard)
+    sizes = [entry.stat().st_size for entry in blocks.iterdir()] if blocks.is_dir() else []
+    return len(sizes), sum(sizes)
+
+
 def forget_shard(folder: str, shard: str) -> int:
     """Deletes a shard's blocks from a cache, of every version; the bytes freed.
 
