@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dist_erase.config.data import SourceConfig
     from dist_erase.config.model import ModelConfig
     from dist_erase.data.build.dataset import BuildSummary
+    from dist_erase.data.split.embeddings import Teacher
     from dist_erase.data.split.request import ReviewNeeded
     from dist_erase.data.split.survey import Progress as Report
 
@@ -177,9 +178,9 @@ def split(
     """
     from dist_erase.config.data import SourceConfig
     from dist_erase.data.captions import read_class_names
+    from dist_erase.data.split.job import split_pool
     from dist_erase.data.split.request import ReviewNeeded, ReviewOptions, SplitRequest
-    from dist_erase.data.split.rules import ConceptRule, SetRule, SplitOptions
-    from dist_erase.orchestration.split_job import split as run_split
+    from dist_erase.data.split.rules import ConceptRule, SetRule, SplitOptions, check_options
 
     model = _model(architecture, pretrained, concept)
     scored = None
@@ -202,13 +203,15 @@ def split(
         seed=seed,
         shard_size=shard_size,
     )
+    check_options(options)  # before a model is loaded
     request = SplitRequest(
         out=out,
         source=_source(SourceConfig, pool, caption),
         options=options,
         classes=read_class_names(str(classes), where="--classes") if classes else (),
+        teacher=_teacher(model, device),
         reviewing=ReviewOptions(
-            folder=review or out.absolute().with_name(f"{out.absolute().name}-review"),
+            folder=review or Path(f"{out}-review"),
             accept=accept,
             yes=yes,
             title=str(out),
@@ -217,10 +220,8 @@ def split(
         overwrite=overwrite,
     )
     with _progress() as progress:
-        done = run_split(
+        done = split_pool(
             request,
-            model,
-            device=device,
             workers=(os.cpu_count() or 1) if workers is None else workers,
             progress=progress,
         )
@@ -258,6 +259,14 @@ def _model(
     if pretrained is None:
         raise UserError("--pretrained", "is not given.", "Name the weights of the architecture.")
     return ModelConfig(architecture=architecture, pretrained=pretrained)
+
+
+def _teacher(model: ModelConfig | None, device: str) -> Teacher | None:
+    if model is None:
+        return None
+    from dist_erase.orchestration.split_teacher import load_teacher
+
+    return load_teacher(model, device)
 
 
 def _near(near: float | None, model: ModelConfig | None) -> float | None:
@@ -322,8 +331,8 @@ def _show(summary: BuildSummary) -> None:
 def _remarks(facts: dict[str, Any]) -> Iterator[str]:
     moved, disjoint = facts["moved_to_forget"], facts["disjoint"]
     yield (
-        f"{disjoint['checked']:,} samples hashed while they were written: no two sets share an "
-        "image."
+        f"{disjoint['checked']:,} distinct images, each hashed while it was written: no two sets "
+        "share one."
     )
     if moved["exact"]:
         yield f"{moved['exact']:,} samples went to forget because they show a forgotten image."

@@ -8,7 +8,6 @@ as many folders before it as are needed to tell shards of one name apart.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -43,11 +42,7 @@ class SampleNames:
         self._by_name: dict[str, list[PoolShard]] = {}
         for shard in pool.shards:
             self._by_name.setdefault(PurePath(shard.path).name, []).append(shard)
-        names = Counter(PurePath(shard.path).name for shard in pool.shards)
-        self._shown = [
-            PurePath(shard.path).name if names[PurePath(shard.path).name] == 1 else shard.path
-            for shard in pool.shards
-        ]
+        self._shown = [self._shortest(PurePath(shard.path)) for shard in pool.shards]
 
     def name(self, position: int) -> str:
         """`SHARD.tar#N`, unambiguous in the pool."""
@@ -85,6 +80,14 @@ class SampleNames:
                 f"It has {len(shard)}, numbered from 0.",
             )
         return [first + int(match["number"])]
+
+    def _shortest(self, path: PurePath) -> str:
+        """The file name, and as many folders before it as no other shard shares."""
+        others = [PurePath(shard.path).parts for shard in self._by_name[path.name]]
+        for length in range(1, len(path.parts)):
+            if [parts[-length:] for parts in others].count(path.parts[-length:]) == 1:
+                return "/".join(path.parts[-length:])
+        return str(path)
 
     def _shard(self, text: str, where: str) -> PoolShard:
         wanted = PurePath(text).parts

@@ -31,7 +31,7 @@ from dist_erase.data.split.rules import (
     check_options,
     compile_rule,
 )
-from dist_erase.data.split.stage import Stage, digest, open_stage
+from dist_erase.data.split.stage import INDEX, Stage, digest, open_stage
 from dist_erase.data.split.survey import Progress, SurveyRules, survey_pool
 from dist_erase.data.split.units import find_units
 from dist_erase.data.split.write import write_sets
@@ -70,7 +70,7 @@ def split_pool(
         ),
     }
     with open_stage(request.out) as stage:
-        pool = open_pool(request.source, where="POOL", cache_dir=stage.folder / "index")
+        pool = open_pool(request.source, where="POOL", cache_dir=stage.folder / INDEX)
         finished = _finished(request, pool)
         if finished:
             return finished

@@ -174,6 +174,7 @@ def _write_review(
     by_rule = int((proposal.by_rule & ~_mask(list(embeddings.bad), len(units))).sum())
     facts: dict[str, Any] = {
         "title": reviewing.title,
+        "waits": not reviewing.yes,
         "model": reviewing.model,
         "fingerprint": fingerprint,
         "near": options.near,

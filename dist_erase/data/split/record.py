@@ -22,15 +22,9 @@ _LEFT_OUT = "left_out.csv"
 
 def survey_rules(request: SplitRequest, pool: Pool) -> dict[str, Any]:
     """All that the first pass depends on."""
-    options, source = request.options, request.source
+    options = request.options
     return {
-        "pool": pool.fingerprint,
-        "caption": source.caption,
-        "templates": source.templates if source.caption == "cls" else None,
-        "classes": list(request.classes),
-        "forget_labels": options.forget.labels,
-        "forget_regex": options.forget.regexes,
-        "forget_ids": _sha256(options.forget_ids, "--forget-ids"),
+        **_forget_rules(request, pool),
         "holdout_association_labels": options.association.labels,
         "holdout_association_regex": options.association.regexes,
         "holdout_identity_labels": options.identity.labels,
@@ -42,7 +36,7 @@ def review_rules(request: SplitRequest, pool: Pool) -> dict[str, Any]:
     """All that the rows of a review depend on."""
     concept = request.options.concept
     return {
-        **survey_rules(request, pool),
+        **_forget_rules(request, pool),
         "concept": concept.prompts if concept else None,
         "against": concept.against if concept else None,
         "threshold": concept.threshold if concept else None,
@@ -52,11 +46,25 @@ def review_rules(request: SplitRequest, pool: Pool) -> dict[str, Any]:
     }
 
 
+def _forget_rules(request: SplitRequest, pool: Pool) -> dict[str, Any]:
+    options, source = request.options, request.source
+    return {
+        "pool": pool.fingerprint,
+        "caption": source.caption,
+        "templates": source.templates if source.caption == "cls" else None,
+        "classes": list(request.classes),
+        "forget_labels": options.forget.labels,
+        "forget_regex": options.forget.regexes,
+        "forget_ids": _sha256(options.forget_ids, "--forget-ids"),
+    }
+
+
 def all_rules(request: SplitRequest, pool: Pool) -> dict[str, Any]:
     """All that the shards depend on: the options of dataset.json."""
     options, reviewing = request.options, request.reviewing
     accept = reviewing.accept if reviewing else None
     return {
+        **survey_rules(request, pool),
         **review_rules(request, pool),
         "decisions": _sha256(accept, "--accept"),
         "eval_fraction": options.eval_fraction,
@@ -73,7 +81,7 @@ def findings(
     """The further fields of dataset.json."""
     disjoint: dict[str, Any] = {
         "by": "first 64 bits of BLAKE2b of the encoded image",
-        "checked": written.checked,
+        "checked": written.images,
         "shared": 0,
     }
     if request.options.near is not None:

@@ -67,7 +67,7 @@ def render_sheet(
         candidates: in the order of decisions.csv.
         scores: float32 [U]; None without a concept.
         concept: None where another rule made the forget set.
-        facts: title, rules, model, near, images, by_rule: what the template shows as it is.
+        facts: title, waits, rules, model, near, images, by_rule: what the template shows as it is.
     """
     by_score = [one for one in candidates if one.why == "concept"]
     inside = [one for one in by_score if one.proposed == "in"]

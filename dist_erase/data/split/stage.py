@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from dist_erase.errors import UserError
 
 _LOCK = "lock"
+INDEX = "index"
 
 
 class Stage:
@@ -58,14 +59,22 @@ def open_stage(out: Path) -> Iterator[Stage]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / _LOCK).acquire(timeout=0):
-            yield Stage(folder)
+            try:
+                yield Stage(folder)
+            except UserError:
+                _remove_if_bare(folder)
+                raise
+            _remove_if_bare(folder)
     except Timeout as error:
         raise UserError(
             str(out), "another process is splitting into it.", "Wait, or name another folder."
         ) from error
-    finally:
-        if all(path.is_dir() or path.name == _LOCK for path in folder.rglob("*")):
-            shutil.rmtree(folder, ignore_errors=True)  # nothing was done
+
+
+def _remove_if_bare(folder: Path) -> None:
+    """Only an index is cheap to make again; nobody wants a hidden folder for it."""
+    if folder.exists() and {path.name for path in folder.iterdir()} <= {_LOCK, INDEX}:
+        shutil.rmtree(folder)
 
 
 def digest(identity: Any) -> str:

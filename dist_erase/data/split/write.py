@@ -48,12 +48,12 @@ class Written:
     Attributes:
         samples: by set.
         shards: samples, bytes and SHA-256 of each shard by its path in the data set.
-        checked: samples whose image was hashed while it was written.
+        images: distinct images, each hashed while it was written, none of them in two sets.
     """
 
     samples: dict[str, int]
     shards: dict[str, dict[str, int | str]]
-    checked: int
+    images: int
 
 
 def write_sets(
@@ -75,6 +75,8 @@ def write_sets(
         OSError: a read or write failed.
         UserError: an image is another one than it was in the survey.
     """
+    for unfinished in folder.rglob(".*.tmp"):  # of a process that was killed
+        unfinished.unlink()
     tasks = list(_tasks(pool, units, plan, folder, shard_size))
     total, done = sum(len(task.image_ids) for task in tasks), 0
     shards: dict[str, dict[str, int | str]] = {}
@@ -85,8 +87,7 @@ def write_sets(
         samples[place] = samples.get(place, 0) + len(task.image_ids)
         done += len(task.image_ids)
         progress("writing shards", done, total)
-    _prove_disjoint(tasks)
-    return Written(samples=samples, shards=shards, checked=done)
+    return Written(samples=samples, shards=shards, images=_prove_disjoint(tasks))
 
 
 def _tasks(pool: Pool, units: Units, plan: Plan, folder: Path, shard_size: int) -> Iterator[_Task]:
@@ -151,11 +152,12 @@ def _members(raw: dict[str, Any], key: str) -> dict[str, Any]:
     return {"__key__": key, **members}
 
 
-def _prove_disjoint(tasks: list[_Task]) -> None:
-    """Every image was hashed again while it was written; here the sets' hashes are compared."""
+def _prove_disjoint(tasks: list[_Task]) -> int:
+    """Compares the sets' hashes, which every image was held to while it was written."""
     of_set: dict[str, list[NDArray[np.int64]]] = {}
     for task in tasks:
         of_set.setdefault(task.name.rpartition("-")[0], []).append(task.image_ids)
     images = np.concatenate([np.unique(np.concatenate(parts)) for parts in of_set.values()])
     if len(np.unique(images)) < len(images):
         raise RuntimeError("two sets share an image")
+    return len(images)
