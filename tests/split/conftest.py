@@ -4,34 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.tiny import export_tiny
 
 from dist_erase.batch import ImageSpec
 from dist_erase.config.model import ModelConfig
 from dist_erase.data.split.embeddings import Teacher
-from dist_erase.models.export import export_model
-from dist_erase.models.preprocess import image_spec
-from dist_erase.models.resolve import build, resolve
 from dist_erase.orchestration.split_teacher import load_teacher
-
-TINY = "configs/models/tiny.json"
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory, request) -> ModelConfig:
-    """A model of random weights."""
-    path = str(request.config.rootpath / TINY)
-    source = resolve(path, None)
-    torch.manual_seed(0)
-    model = build(source)
-    folder = tmp_path_factory.mktemp("tiny") / "model"
-    export_model(
-        folder,
-        dict(model.state_dict()),
-        scalar_names=[],
-        model_cfg=source.model_cfg,
-        spec=image_spec(model),
-    )
-    return ModelConfig(architecture=path, pretrained=f"local-dir:{folder}")
+    return export_tiny(request.config.rootpath, tmp_path_factory.mktemp("tiny") / "model")
 
 
 @pytest.fixture(scope="session")

@@ -244,6 +244,22 @@ def test_a_person_may_keep_a_near_duplicate(pool, tmp_path, pixels):
     assert [row["moved"] for row in rows_of(tmp_path / "out" / "near_duplicates.csv")] == ["no"]
 
 
+def test_a_near_duplicate_stays_in_though_what_it_resembles_was_taken_out(pool, tmp_path, teacher):
+    order = np.argsort(-naive_scores(teacher), kind="stable").tolist()
+    place = min(order.index(2), order.index(30))
+    first, second = ("000.tar#2", "001.tar#13")[:: 1 if order[place] == 2 else -1]
+    options = {"concept": concept(top_k=place + 1), "near": 0.9999}
+    asked = call(pool, tmp_path, teacher, **options)
+    rows = {row["id"]: row for row in rows_of(asked.decisions)}
+    assert (rows[second]["why"], rows[second]["near"]) == ("near-duplicate", first)
+    rows[first]["decision"] = "out"
+    write_rows(asked.decisions, list(rows.values()))
+    call(pool, tmp_path, teacher, accept=asked.decisions, **options, eval_fraction=0)
+    forgotten = texts(tmp_path / "out", *FORGET)
+    assert rows[second]["captions"] in forgotten
+    assert rows[first]["captions"] not in forgotten
+
+
 def test_images_that_do_not_decode_are_in_no_set(tmp_path, pixels):
     rows = [sample(n) for n in range(20)]
     rows[2]["jpg"] = rows[9]["jpg"] = photo(2)[:200]  # one image twice
@@ -278,3 +294,14 @@ def test_the_sheet_shows_both_sides_of_the_cut_and_loads_nothing(tmp_path, teach
 def test_two_at_once_are_refused(pool, tmp_path, teacher):
     with open_stage(tmp_path / "out"), pytest.raises(UserError, match="another process is split"):
         call(pool, tmp_path, teacher, concept=concept(top_k=8))
+
+
+def test_a_pool_that_changed_after_the_review_is_noticed(pool, tmp_path, teacher):
+    asked = call(pool, tmp_path, teacher, concept=concept(top_k=8))
+    shard = tmp_path / "pool" / "001.tar"
+    content = bytearray(shard.read_bytes())
+    content[content.index(b"\xff\xd9") - 1] ^= 1  # the same size, so the same index
+    shard.write_bytes(content)
+    with pytest.raises(UserError, match=r"001.tar: sample 0 has another image than a moment ago"):
+        call(pool, tmp_path, teacher, concept=concept(top_k=8), accept=asked.decisions)
+    assert not (tmp_path / "out").exists()
