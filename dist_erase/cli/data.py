@@ -1,4 +1,4 @@
-"""`dist-erase data`: building data sets in webdataset shards."""
+"""`dist-erase data`: making and looking at data sets in webdataset shards."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ from rich.console import Console
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
+from dist_erase.cli import data_inspect, data_split
+
 if TYPE_CHECKING:
     from dist_erase.data.build.dataset import BuildSummary
     from dist_erase.data.build.writer import Progress
 
-app = typer.Typer(help="Build and check data sets in webdataset shards.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make, check and inspect data sets in webdataset shards.", no_args_is_help=True
+)
 build = typer.Typer(
     help="Write forget and retain shards, for training and for evaluation.", no_args_is_help=True
 )
 app.add_typer(build, name="build")
+app.command("split")(data_split.split)
+app.command("inspect")(data_inspect.inspect)
 
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the new data set.")]
 Seed = Annotated[int, typer.Option(min=0, help="Decides everything that is drawn.")]

@@ -12,14 +12,24 @@ from numpy.typing import NDArray
 
 # The first argument after the seed: two purposes never see the same numbers.
 # Append only: a number says which draws a run in flight sees.
-BLOCKS, SAMPLES, SUBSET, CAPTION, CROP_ROW, CROP_COLUMN, FLIP, REPLACEMENT, SHARE, SHARDS = range(
-    10
-)
+(
+    BLOCKS,
+    SAMPLES,
+    SUBSET,
+    CAPTION,
+    CROP_ROW,
+    CROP_COLUMN,
+    FLIP,
+    REPLACEMENT,
+    SHARE,
+    SHARDS,
+) = range(10)
+HOLD_OUT, RESERVE = 100, 101  # of `data split`
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-def draw(*parts: int | NDArray[np.int64]) -> NDArray[np.uint64]:
+def draw(*parts: int | NDArray[np.int64] | NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Uniform 64-bit numbers from non-negative integers.
 
     Args:

@@ -154,6 +154,13 @@ class SetIndex:
                 opened.pop(next(iter(opened)), None)  # the oldest
         return found
 
+    def only(self, shard_no: int, rows: NDArray[np.int64] | None = None) -> SetIndex:
+        """A set of one of the shards, or of some rows of it."""
+        ref = self.shards[shard_no]
+        if rows is not None:
+            ref = replace(ref, rows=rows if ref.rows is None else ref.rows[rows])
+        return replace(self, shards=(ref,), mix=(), faults=())
+
     def _open(self, ref: ShardRef) -> ShardIndex:
         stat = self.source.stat(ref.path)
         if stat.size != ref.summary.size:

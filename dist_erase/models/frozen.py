@@ -62,8 +62,12 @@ class FrozenClip:
         Returns:
             L2-normalised float32 on the CPU.
         """
+        return Embeddings(image=self.encode_images(images), text=self.encode_text(tokens))
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Embeds uint8 [n, 3, H, W] to L2-normalised float32 [n, D] on the CPU."""
         parts = [self._encode_image(chunk) for chunk in torch.split(images, self._micro_batch)]
-        return Embeddings(image=torch.cat(parts), text=self.encode_text(tokens))
+        return torch.cat(parts)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Embeds captions: int64 [n, L] to L2-normalised float32 [n, D] on the CPU."""

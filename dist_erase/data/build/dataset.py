@@ -8,7 +8,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,15 @@ from dist_erase.storage import write_json
 
 _FORMAT_VERSION = 1
 _RECORD = "dataset.json"
-_OWN_NAMES = {"train", "eval", "classes.json", _RECORD}
+_OWN_NAMES = {
+    "train",
+    "eval",
+    "reserve",
+    "classes.json",
+    "near_duplicates.csv",
+    "left_out.csv",
+    _RECORD,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +35,13 @@ class BuildSummary:
     Attributes:
         out: the data set's folder.
         up_to_date: nothing was written, since the same was there.
-        builder: digits, cifar100 or folder.
+        builder: digits, cifar100, folder or split.
         options: everything that decides the content.
         samples: pairs by set, `train/forget` and so on.
         shards: size in bytes and SHA-256 of each shard by its path in the folder.
         dropped_from_retain: pairs left out because their image is in a forget set.
         train_images_in_eval: eval pairs whose image is also in train (kept).
+        facts: what else a builder has to say; further fields of `dataset.json`.
     """
 
     out: Path
@@ -43,13 +52,15 @@ class BuildSummary:
     shards: dict[str, dict[str, int | str]]
     dropped_from_retain: int
     train_images_in_eval: int
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def write_record(folder: Path, summary: BuildSummary) -> None:
     """Writes `dataset.json` into `folder`."""
     record = asdict(summary)
     del record["out"], record["up_to_date"]
-    write_json(folder / _RECORD, {"format_version": _FORMAT_VERSION, **record})
+    facts = record.pop("facts")
+    write_json(folder / _RECORD, {"format_version": _FORMAT_VERSION, **record, **facts})
 
 
 def find_finished(
@@ -103,7 +114,9 @@ def _read_record(out: Path) -> BuildSummary:
         record = json.loads((out / _RECORD).read_text(encoding="utf-8"))
         if record.pop("format_version") != _FORMAT_VERSION:
             raise ValueError("written by another version of dist-erase")
-        return BuildSummary(out=out, up_to_date=True, **record)
+        own = {each.name for each in fields(BuildSummary)}
+        facts = {name: record.pop(name) for name in sorted(record.keys() - own)}
+        return BuildSummary(out=out, up_to_date=True, facts=facts, **record)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             str(out / _RECORD), f"cannot be used ({error}).", "Rebuild with --overwrite."

@@ -1,0 +1,347 @@
+"""`dist-erase data split`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from dist_erase.errors import UserError
+
+if TYPE_CHECKING:
+    from dist_erase.config.data import SourceConfig
+    from dist_erase.config.model import ModelConfig
+    from dist_erase.data.build.dataset import BuildSummary
+    from dist_erase.data.split.embeddings import Teacher
+    from dist_erase.data.split.request import ReviewNeeded
+    from dist_erase.data.split.survey import Progress as Report
+
+_FORGET, _HOLD_OUT = "What is to be forgotten (any of them suffices)", "Hold-out sets"
+_CONCEPT, _REVIEW, _DRAWS = "Teacher", "Review", "Shares and draws"
+_DEFAULT_NEAR = 0.95
+
+
+def _several(help_text: str, panel: str) -> typer.models.OptionInfo:
+    info: typer.models.OptionInfo = typer.Option(
+        help=f"{help_text} May be repeated.", rich_help_panel=panel, show_default=False
+    )
+    return info
+
+
+def split(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the new data set.")],
+    pool: Annotated[
+        list[str], typer.Argument(metavar="POOL...", help="Patterns of the shards to split.")
+    ],
+    caption: Annotated[
+        str, typer.Option(help="Where captions stand: txt, json:KEY (a text or a list) or cls.")
+    ] = "txt",
+    classes: Annotated[
+        Path | None,
+        typer.Option(help="JSON list of class names in the order of the .cls numbers."),
+    ] = None,
+    forget_label: Annotated[list[str] | None, _several("Class name or number.", _FORGET)] = None,
+    forget_regex: Annotated[
+        list[str] | None,
+        _several("Pattern; an image is forgotten if any of its captions matches.", _FORGET),
+    ] = None,
+    forget_ids: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with a line SHARD.tar/KEY, SHARD.tar#NUMBER or sha256:HEX for each sample.",
+            rich_help_panel=_FORGET,
+        ),
+    ] = None,
+    concept: Annotated[
+        list[str] | None,
+        _several("Prompt; the teacher scores all images, --threshold or --top-k cuts.", _FORGET),
+    ] = None,
+    against: Annotated[
+        list[str] | None, _several("Contrast prompt, subtracted from the score.", _CONCEPT)
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Scores from here on are in.", rich_help_panel=_CONCEPT)
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="So many are in.", rich_help_panel=_CONCEPT)
+    ] = None,
+    architecture: Annotated[
+        str | None,
+        typer.Option(help="open_clip architecture or model JSON.", rich_help_panel=_CONCEPT),
+    ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(help="Tag, checkpoint file or local-dir:PATH.", rich_help_panel=_CONCEPT),
+    ] = None,
+    near: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="With a teacher: images whose cosine with a forget image is at least this are "
+            f"forgotten too; {_DEFAULT_NEAR} if not given, 1 = do not look.",
+            rich_help_panel=_CONCEPT,
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda or auto.", rich_help_panel=_CONCEPT)
+    ] = "auto",
+    holdout_association_regex: Annotated[
+        list[str] | None, _several("Same identity, other facts: pattern.", _HOLD_OUT)
+    ] = None,
+    holdout_association_label: Annotated[
+        list[str] | None, _several("Same identity, other facts: class.", _HOLD_OUT)
+    ] = None,
+    holdout_identity_regex: Annotated[
+        list[str] | None, _several("Same kind, other members: pattern.", _HOLD_OUT)
+    ] = None,
+    holdout_identity_label: Annotated[
+        list[str] | None, _several("Same kind, other members: class.", _HOLD_OUT)
+    ] = None,
+    holdout_fraction: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Of what the rules find; the rest is retained.",
+            rich_help_panel=_HOLD_OUT,
+        ),
+    ] = 1.0,
+    eval_fraction: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=0.99,
+            help="Of forget and retain images, held out.",
+            rich_help_panel=_DRAWS,
+        ),
+    ] = 0.3,
+    reserve_fraction: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=0.99,
+            rich_help_panel=_DRAWS,
+            help="Of forget and retain images, never trained on: for membership tests of models "
+            "trained on the other sets. Never use it for a removal that somebody asked for.",
+        ),
+    ] = 0.0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Decides every draw.", rich_help_panel=_DRAWS)
+    ] = 0,
+    shard_size: Annotated[
+        int, typer.Option(min=1, help="Most samples in a shard.", rich_help_panel=_DRAWS)
+    ] = 2048,
+    review: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the review; OUT-review if not given.", rich_help_panel=_REVIEW
+        ),
+    ] = None,
+    accept: Annotated[
+        Path | None,
+        typer.Option(help="decisions.csv of the review: write the sets.", rich_help_panel=_REVIEW),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Write the sets unseen.", rich_help_panel=_REVIEW)
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes that read and decode; one a core if not given."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace another data set or an edited review.")
+    ] = False,
+) -> None:
+    """Split shards into forget, retain, hold-out and reserve sets that share no image.
+
+    With a teacher, the first call writes a contact sheet and decisions.csv only; look, edit, and
+    run it again with --accept.
+
+    Example: dist-erase data split data/mine "pool/*.tar" --forget-regex apple
+    """
+    from dist_erase.config.data import SourceConfig
+    from dist_erase.data.captions import read_class_names
+    from dist_erase.data.split.job import split_pool
+    from dist_erase.data.split.request import ReviewNeeded, ReviewOptions, SplitRequest
+    from dist_erase.data.split.rules import ConceptRule, SetRule, SplitOptions, check_options
+
+    model = _model(architecture, pretrained, concept)
+    scored = None
+    if concept:
+        scored = ConceptRule(
+            prompts=tuple(concept), against=_all(against), threshold=threshold, top_k=top_k
+        )
+    options = SplitOptions(
+        forget=SetRule(labels=_all(forget_label), regexes=_all(forget_regex)),
+        association=SetRule(
+            labels=_all(holdout_association_label), regexes=_all(holdout_association_regex)
+        ),
+        identity=SetRule(labels=_all(holdout_identity_label), regexes=_all(holdout_identity_regex)),
+        forget_ids=forget_ids,
+        concept=scored,
+        near=_near(near, model),
+        eval_fraction=eval_fraction,
+        reserve_fraction=reserve_fraction,
+        holdout_fraction=holdout_fraction,
+        seed=seed,
+        shard_size=shard_size,
+    )
+    check_options(options)  # before a model is loaded
+    request = SplitRequest(
+        out=out,
+        source=_source(SourceConfig, pool, caption),
+        options=options,
+        classes=read_class_names(str(classes), where="--classes") if classes else (),
+        teacher=_teacher(model, device),
+        reviewing=ReviewOptions(
+            folder=review or Path(f"{out}-review"),
+            accept=accept,
+            yes=yes,
+            title=str(out),
+            model=f"{architecture} {pretrained or ''}".strip(),
+        ),
+        overwrite=overwrite,
+    )
+    with _progress() as progress:
+        done = split_pool(
+            request,
+            workers=(os.cpu_count() or 1) if workers is None else workers,
+            progress=progress,
+        )
+    if isinstance(done, ReviewNeeded):
+        _show_review(done)
+    else:
+        _show(done)
+
+
+def _all(values: list[str] | None) -> tuple[str, ...]:
+    return tuple(values or ())
+
+
+def _source(kind: type[SourceConfig], pool: list[str], caption: str) -> SourceConfig:
+    try:
+        return kind(shards=pool, caption=caption)
+    except ValueError:
+        raise UserError("--caption", f"is {caption!r}.", "Write txt, cls or json:KEY.") from None
+
+
+def _model(
+    architecture: str | None, pretrained: str | None, concept: list[str] | None
+) -> ModelConfig | None:
+    from dist_erase.config.model import ModelConfig
+
+    if architecture is None and (concept or pretrained):
+        given = "--concept" if concept else "--pretrained"
+        raise UserError(
+            "--architecture",
+            f"is not given, but {given} is.",
+            "Name a model, for instance --architecture ViT-B-32 --pretrained laion2b_s34b_b79k.",
+        )
+    if architecture is None:
+        return None
+    if pretrained is None:
+        raise UserError("--pretrained", "is not given.", "Name the weights of the architecture.")
+    return ModelConfig(architecture=architecture, pretrained=pretrained)
+
+
+def _teacher(model: ModelConfig | None, device: str) -> Teacher | None:
+    if model is None:
+        return None
+    from dist_erase.orchestration.split_teacher import load_teacher
+
+    return load_teacher(model, device)
+
+
+def _near(near: float | None, model: ModelConfig | None) -> float | None:
+    if model is None and near is not None:
+        raise UserError("--near", "needs a teacher.", "Give --architecture and --pretrained.")
+    if model is None or near == 1:
+        return None
+    return _DEFAULT_NEAR if near is None else near
+
+
+@contextmanager
+def _progress() -> Iterator[Report]:
+    """A bar on stderr for each thing that is done; nothing when stderr is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    ) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, planned: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what)
+            bar.update(tasks[what], completed=done, total=planned)
+
+        yield report
+
+
+def _show_review(needed: ReviewNeeded) -> None:
+    typer.echo(
+        f"{needed.forget:,} of {needed.images:,} images would be forgotten, {needed.near:,} of "
+        "them as near-duplicates. No shard has been written.\n"
+        f"1. Look at {needed.sheet}\n"
+        f"2. Where you disagree, change the column `decision` ({needed.rows:,} rows) of "
+        f"{needed.decisions}\n"
+        "3. Go on with\n"
+        f"   {_again(needed.decisions)}"
+    )
+
+
+def _again(decisions: Path) -> str:
+    """This command, with --accept."""
+    words = [word for word in sys.argv[1:] if word != "--overwrite"]
+    return shlex.join(["dist-erase", *words, "--accept", str(decisions)])
+
+
+def _show(summary: BuildSummary) -> None:
+    """The sets, the patterns that a configuration names them by, and what was moved."""
+    table = Table(title=f"{summary.out}" + (" (up to date)" if summary.up_to_date else ""))
+    for heading in ("set", "samples", "shards"):
+        table.add_column(heading, justify="left" if heading == "set" else "right")
+    table.add_column("pattern", overflow="fold")
+    for name, samples in summary.samples.items():
+        shards = sum(shard.startswith(f"{name}-") for shard in summary.shards)
+        table.add_row(name, f"{samples:,}", str(shards), f"{summary.out}/{name}-*.tar")
+    console = Console()
+    console.print(table)
+    for line in _remarks(summary.facts):
+        console.print(line, highlight=False)
+
+
+def _remarks(facts: dict[str, Any]) -> Iterator[str]:
+    moved, disjoint = facts["moved_to_forget"], facts["disjoint"]
+    yield (
+        f"{disjoint['checked']:,} distinct images, each hashed while it was written: no two sets "
+        "share one."
+    )
+    if moved["exact"]:
+        yield f"{moved['exact']:,} samples went to forget because they show a forgotten image."
+    if "near" in disjoint:
+        apart = disjoint["near"]["kept_apart_by_review"]
+        yield (
+            f"{moved['near']:,} samples went to forget as near-duplicates (near_duplicates.csv)"
+            + (f"; {apart:,} images stayed by review." if apart else ".")
+        )
+    if facts["left_out"]:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in facts["left_out"].items())
+        yield f"In no set, since they cannot be used ({reasons}): see left_out.csv."

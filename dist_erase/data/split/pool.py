@@ -1,0 +1,107 @@
+"""The pool as the rest of the split sees it: shards, positions, undecoded samples.
+
+The only module of the split that touches the index and the reader of shards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dist_erase.config.data import SourceConfig
+from dist_erase.data.index import SetIndex, ShardIndex, index_set
+from dist_erase.data.read import BlockCache, BlockReader, RawSample
+from dist_erase.errors import UserError
+
+_BLOCK = 64
+
+
+@dataclass(frozen=True, eq=False)
+class PoolShard:
+    """One shard; it, not the pool, travels to other processes."""
+
+    number: int
+    alone: SetIndex  # this shard, or some of its samples
+
+    def __len__(self) -> int:
+        return len(self.alone)
+
+    @property
+    def path(self) -> str:
+        """Absolute path or URL of the tar file."""
+        return self.alone.shards[0].path
+
+    @property
+    def index(self) -> ShardIndex:
+        """Keys and byte ranges of its samples."""
+        return self.alone.open(0)
+
+    def key(self, row: int) -> str:
+        """A sample's key, a label only."""
+        return bytes(self.index.keys[row]).decode()
+
+    def only(self, rows: NDArray[np.int64]) -> PoolShard:
+        """The shard with some of its samples."""
+        return PoolShard(self.number, self.alone.only(0, rows))
+
+    def read(self) -> Iterator[RawSample]:
+        """Every sample in order; what lies between them is not read.
+
+        Raises:
+            OSError: a read failed.
+            UserError: the shard is not what was indexed.
+        """
+        reader = BlockReader(self.alone, block=_BLOCK, cache=BlockCache(0))
+        for row in range(len(self)):
+            yield reader.read(row)
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """All samples; a sample's position is its ordinal over the shards."""
+
+    shards: tuple[PoolShard, ...]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return int(self.firsts[-1])
+
+    @cached_property
+    def firsts(self) -> NDArray[np.int64]:
+        """Position of each shard's first sample, and the number of samples."""
+        counts = [len(shard) for shard in self.shards]
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    def locate(self, position: int) -> tuple[PoolShard, int]:
+        """Position → (shard, row)."""
+        number = int(np.searchsorted(self.firsts, position, side="right")) - 1
+        return self.shards[number], int(position - self.firsts[number])
+
+    def pick(self, positions: NDArray[np.int64]) -> Iterator[PoolShard]:
+        """The shards that hold sorted positions, each with these samples only."""
+        cuts = np.searchsorted(positions, self.firsts)
+        for shard, start, stop in zip(self.shards, cuts, cuts[1:], strict=False):
+            if start < stop:
+                yield shard.only(positions[start:stop] - self.firsts[shard.number])
+
+    def sample(self, position: int) -> RawSample:
+        """One sample, read alone."""
+        return next(next(self.pick(np.array([position]))).read())
+
+
+def open_pool(source: SourceConfig, *, where: str, cache_dir: Path | None) -> Pool:
+    """Finds the shards and their samples; nothing but tar headers is read.
+
+    Raises:
+        UserError: a shard is missing or broken, or `source` takes a part of it only.
+    """
+    if source.max_samples is not None:
+        raise UserError(where, "a part of a pool cannot be split.", "Leave max_samples null.")
+    index = index_set(source, where=where, cache_dir=cache_dir)
+    shards = tuple(PoolShard(number, index.only(number)) for number in range(len(index.shards)))
+    return Pool(shards, index.fingerprint)
