@@ -9,6 +9,7 @@ import resource
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,15 @@ def cached(folder: Path, limit: int = 10**6) -> ShardSource:
 
 
 def blocks(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*/*") if path.is_file())
+    return sorted(folder.glob("*/*"))
 
 
 def held(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in blocks(folder) if path.exists())
+    size = 0
+    for path in blocks(folder):
+        with suppress(FileNotFoundError):  # written in full and renamed meanwhile
+            size += path.stat().st_size
+    return size
 
 
 def asked(web: Web) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -34,13 +33,10 @@ _VERSIONS = (
     "LastModified", "last_modified", "updated", "mtime", "modified", "created",
 )  # fmt: skip
 
-# In a forked child, the parent's file systems must never be collected: closing their connections
-# waits a second each for an event loop that does not run there.
-_made: weakref.WeakValueDictionary[int, Any] = (
-    weakref.WeakValueDictionary()
-)  # by id: equal ones, too
-_inherited: list[Any] = []
-os.register_at_fork(after_in_child=lambda: _inherited.extend(_made.values()))
+# By process, protocol and options, for all sources, and never dropped: Python would close the
+# connections of a collected file system wherever it happens to be, and in a forked child, where the
+# event loop does not run, that takes a second for each of its parent's.
+_filesystems: dict[tuple[int, str, str], Any] = {}
 
 
 class RemoteSource:
@@ -48,7 +44,6 @@ class RemoteSource:
 
     def __init__(self, settings: SourceSettings) -> None:
         self._settings = settings
-        self._filesystems: dict[tuple[int, str, str], Any] = {}  # a forked child makes its own
         self._stats: dict[str, ShardStat] = {}
         self._listed: dict[str, float] = {}  # shards whose stat is new, and since when
 
@@ -134,11 +129,11 @@ class RemoteSource:
         protocol = protocol_of(url)
         assert protocol is not None, url
         protocol = _ALIASES.get(protocol, protocol)
-        host = _host_options(protocol, url)
-        key = (os.getpid(), protocol, repr(host))
-        if key not in self._filesystems:
-            self._filesystems[key] = _make(protocol, host | self._options(protocol))
-        fs = self._filesystems[key]
+        options = _host_options(protocol, url) | self._options(protocol)
+        key = (os.getpid(), protocol, repr(sorted(options.items())))
+        if key not in _filesystems:
+            _filesystems[key] = _make(protocol, options)
+        fs = _filesystems[key]
         return fs, fs._strip_protocol(url)
 
     def _options(self, protocol: str) -> dict[str, Any]:
@@ -242,7 +237,6 @@ def _make(protocol: str, options: dict[str, Any]) -> Any:
         ) from None
     if protocol == "s3":
         fs.retries = 1
-    _made[id(fs)] = fs
     return fs
 
 
