@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
 
+from dist_erase.cli.data_split_output import progress, show, show_review
 from dist_erase.errors import UserError
 
 if TYPE_CHECKING:
     from dist_erase.config.data import SourceConfig
     from dist_erase.config.model import ModelConfig
-    from dist_erase.data.build.dataset import BuildSummary
     from dist_erase.data.split.embeddings import Teacher
-    from dist_erase.data.split.request import ReviewNeeded
-    from dist_erase.data.split.survey import Progress as Report
 
 _FORGET, _HOLD_OUT = "What is to be forgotten (any of them suffices)", "Hold-out sets"
 _CONCEPT, _REVIEW, _DRAWS = "Teacher", "Review", "Shares and draws"
@@ -182,6 +166,12 @@ def split(
     from dist_erase.data.split.request import ReviewNeeded, ReviewOptions, SplitRequest
     from dist_erase.data.split.rules import ConceptRule, SetRule, SplitOptions, check_options
 
+    _refuse_idle(
+        "--concept",
+        concept,
+        {"--against": against, "--threshold": threshold, "--top-k": top_k},
+    )
+    _refuse_idle("--architecture", architecture or concept, {"--accept": accept, "--yes": yes})
     model = _model(architecture, pretrained, concept)
     scored = None
     if concept:
@@ -219,20 +209,27 @@ def split(
         ),
         overwrite=overwrite,
     )
-    with _progress() as progress:
+    with progress() as report:
         done = split_pool(
             request,
             workers=(os.cpu_count() or 1) if workers is None else workers,
-            progress=progress,
+            progress=report,
         )
     if isinstance(done, ReviewNeeded):
-        _show_review(done)
+        show_review(done)
     else:
-        _show(done)
+        show(done)
 
 
 def _all(values: list[str] | None) -> tuple[str, ...]:
     return tuple(values or ())
+
+
+def _refuse_idle(needed: str, given: object, others: dict[str, object]) -> None:
+    """Raises UserError for an option that would do nothing without another one."""
+    for name, value in others.items():
+        if not given and value is not None and value is not False:
+            raise UserError(name, f"does nothing without {needed}.", "Give both, or neither.")
 
 
 def _source(kind: type[SourceConfig], pool: list[str], caption: str) -> SourceConfig:
@@ -275,73 +272,3 @@ def _near(near: float | None, model: ModelConfig | None) -> float | None:
     if model is None or near == 1:
         return None
     return _DEFAULT_NEAR if near is None else near
-
-
-@contextmanager
-def _progress() -> Iterator[Report]:
-    """A bar on stderr for each thing that is done; nothing when stderr is no terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
-    ) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def report(what: str, done: int, planned: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what)
-            bar.update(tasks[what], completed=done, total=planned)
-
-        yield report
-
-
-def _show_review(needed: ReviewNeeded) -> None:
-    typer.echo(
-        f"{needed.forget:,} of {needed.images:,} images would be forgotten, {needed.near:,} of "
-        "them as near-duplicates. No shard has been written.\n"
-        f"1. Look at {needed.sheet}\n"
-        f"2. Where you disagree, change the column `decision` ({needed.rows:,} rows) of "
-        f"{needed.decisions}\n"
-        "3. Go on with\n"
-        f"   {_again(needed.decisions)}"
-    )
-
-
-def _again(decisions: Path) -> str:
-    """This command, with --accept."""
-    words = [word for word in sys.argv[1:] if word != "--overwrite"]
-    return shlex.join(["dist-erase", *words, "--accept", str(decisions)])
-
-
-def _show(summary: BuildSummary) -> None:
-    """The sets, the patterns that a configuration names them by, and what was moved."""
-    table = Table(title=f"{summary.out}" + (" (up to date)" if summary.up_to_date else ""))
-    for heading in ("set", "samples", "shards"):
-        table.add_column(heading, justify="left" if heading == "set" else "right")
-    table.add_column("pattern", overflow="fold")
-    for name, samples in summary.samples.items():
-        shards = sum(shard.startswith(f"{name}-") for shard in summary.shards)
-        table.add_row(name, f"{samples:,}", str(shards), f"{summary.out}/{name}-*.tar")
-    console = Console()
-    console.print(table)
-    for line in _remarks(summary.facts):
-        console.print(line, highlight=False)
-
-
-def _remarks(facts: dict[str, Any]) -> Iterator[str]:
-    moved, disjoint = facts["moved_to_forget"], facts["disjoint"]
-    yield (
-        f"{disjoint['checked']:,} distinct images, each hashed while it was written: no two sets "
-        "share one."
-    )
-    if moved["exact"]:
-        yield f"{moved['exact']:,} samples went to forget because they show a forgotten image."
-    if "near" in disjoint:
-        apart = disjoint["near"]["kept_apart_by_review"]
-        yield (
-            f"{moved['near']:,} samples went to forget as near-duplicates (near_duplicates.csv)"
-            + (f"; {apart:,} images stayed by review." if apart else ".")
-        )
-    if facts["left_out"]:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in facts["left_out"].items())
-        yield f"In no set, since they cannot be used ({reasons}): see left_out.csv."

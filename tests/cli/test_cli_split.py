@@ -60,6 +60,8 @@ def test_a_concept_stops_for_review_and_says_how_to_go_on(run, tmp_path, tiny):
         ((), "error: --forget-label, --forget-regex, --forget-ids, --concept: none is given"),
         (("--concept", "apple"), "error: --architecture: is not given, but --concept is."),
         (("--forget-label", "1", "--near", "0.9"), "error: --near: needs a teacher."),
+        (("--forget-label", "1", "--threshold", "0"), "error: --threshold: does nothing without"),
+        (("--forget-label", "1", "--yes"), "error: --yes: does nothing without --architecture."),
         (("--forget-label", "1", "--caption", "text"), "error: --caption: is 'text'."),
         (("--forget-label", "1", "--architecture", "ViT-B-32"), "error: --pretrained: is not"),
         (
