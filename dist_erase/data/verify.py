@@ -23,7 +23,7 @@ from dist_erase.data.processes import process_pool
 from dist_erase.data.read import RawSample
 from dist_erase.data.sample import image_member
 from dist_erase.data.scan import iterate_raw
-from dist_erase.data.scanned import cache_name
+from dist_erase.data.scanned import cache_name, scan_kept
 from dist_erase.data.source import SourceSettings
 from dist_erase.errors import BadSampleError, UserError
 from dist_erase.storage import write_text
@@ -74,7 +74,7 @@ class Verification:
     Attributes:
         stream: how the set is called in entries.
         deep: decode every image.
-        folder: where verdicts are kept meanwhile.
+        folder: where header scans are kept, and verdicts meanwhile.
     """
 
     stream: str
@@ -137,8 +137,12 @@ def _verify(job: tuple[ShardSummary, Verification]) -> Verdict:
 
 
 def _bad_entries(shard: ShardSummary, how: Verification) -> Iterator[BadEntry]:
-    # The headers are walked over again (no cache), and blocks read and parsed as a run does it.
-    index = SetIndex(shards=(ShardRef(summary=shard),), settings=how.settings, tolerant=True)
+    index = SetIndex(
+        shards=(ShardRef(summary=shard),),
+        settings=how.settings,
+        cache_dir=how.folder,
+        tolerant=True,
+    )
 
     def whole(reason: str, detail: str) -> BadEntry:
         return BadEntry(
@@ -146,8 +150,11 @@ def _bad_entries(shard: ShardSummary, how: Verification) -> Iterator[BadEntry]:
         )
 
     try:
-        if shard.problem:
-            yield whole(SHARD, shard.problem)
+        index.open(0)
+        # Of a shard that a side file counted, nothing else was known.
+        problem = str(scan_kept(shard.path, index.source, shard.stat, how.folder).problem[0])
+        if problem:
+            yield whole(SHARD, problem)
         elif not shard.count:
             yield whole(SHARD, "it holds no sample.")
         for position, raw in iterate_raw(index):

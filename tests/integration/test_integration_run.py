@@ -5,6 +5,8 @@ import pytest
 import torch
 from support.runs import counted, finish, kill_one, rows, steps, wait_for_step, weights
 
+from dist_erase.orchestration.replay import replay
+
 pytestmark = pytest.mark.integration
 
 
@@ -85,6 +87,16 @@ def test_each_step_leaves_one_row(reference):
     assert done[1]["loss"]["forgetting"] > last["loss"]["forgetting"]
     start = next(row for row in rows(reference[0]) if row.get("event") == "start")
     assert "each forget pair seen 1.1 times" in start["message"]
+
+
+def test_every_step_is_replayed_identically(reference):
+    folder, _, _ = reference
+    for step, row in steps(folder).items():
+        assert replay(folder, step).digest == row["batch"]
+
+
+def test_a_step_of_pretraining_is_replayed_identically(original):
+    assert replay(original.parent, 150).verdict == "identical"
 
 
 def test_a_killed_teacher_is_replaced_and_changes_nothing(bench, reference):

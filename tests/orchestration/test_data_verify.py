@@ -1,0 +1,215 @@
+"""`dist-erase data verify`: finds what training would find, goes on after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from support.commands import gone_within, start, stop_when
+from support.erasing import members
+
+from dist_erase.batch import Quarantined
+from dist_erase.cli.app import main
+from dist_erase.data.build.digits import build_digits
+from dist_erase.data.captions import CaptionPlan
+from dist_erase.data.counting import summarise
+from dist_erase.data.source import SourceSettings, make_source
+from dist_erase.data.verify import UNREADABLE, Verification, verify_shards
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """The command line: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def go(*args: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dist-erase", "data", "verify", *args])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return (caught.value.code or 0, *capsys.readouterr())
+
+    return go
+
+
+@pytest.fixture
+def config(dirty_digits, tmp_path) -> Path:
+    """A run over dirty shards."""
+    sets = {"forget": "forget-*.tar", "retain": "retain-*.tar"}
+    tree = {
+        "run": {"dir": "runs"},
+        "data": {
+            **{name: {"shards": f"{dirty_digits}/train/{p}"} for name, p in sets.items()},
+            "eval": {name: {"shards": f"{dirty_digits}/eval/{p}"} for name, p in sets.items()},
+        },
+    }
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def lines(path: Path) -> list[Quarantined]:
+    return [Quarantined(**json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def spoilt(dirty_digits: Path) -> dict[tuple[str, str], str]:
+    """What the fixture spoilt: shard and key → reason, in training's order of looking."""
+    found = {}
+    for shard in sorted((dirty_digits / "train").glob("*.tar")):
+        if shard.name == "retain-000000.tar":
+            continue  # cut off
+        for key in {name.partition(".")[0] for name in members(shard)}:
+            if int(key) % 7 == 0:
+                found[str(shard), key] = "image"
+            if int(key) % 11 == 0:
+                found[str(shard), key] = "caption"
+    return found
+
+
+def test_deep_finds_every_unusable_sample(run, config, dirty_digits):
+    code, printed, said = run(str(config), "--deep", "--quarantine", "bad.jsonl")
+    assert code == 2
+    bad = lines(Path("bad.jsonl"))
+    cut = str(dirty_digits / "train" / "retain-000000.tar")
+    found = {(one.shard, one.key): one.reason for one in bad if one.shard != cut}
+    assert found == spoilt(dirty_digits)
+    assert {one.stream for one in bad} == {"forget", "retain"}
+    keys = list(dict.fromkeys(name.partition(".")[0] for name in members(Path(bad[0].shard))))
+    assert keys[bad[0].index] == bad[0].key
+    # Of the shard that is cut off, sizes.json says how many samples there were.
+    lost = [one for one in bad if one.shard == cut]
+    assert (lost[0].index, lost[0].reason) == (-1, "shard")
+    assert len([one for one in lost if one.reason == "truncated"]) > 30
+    assert {one.index for one in lost if one.reason == "truncated"} >= set(range(20, 50))
+    retain = [one for one in bad if one.stream == "retain" and one.index >= 0]
+    assert f"data.retain: {len(retain)} of 1,132 samples" in said
+    assert "1 shard as a whole" in said
+    assert "bad.jsonl" in said
+    for set_name in ("data.forget", "data.retain", "data.eval.forget", "data.eval.retain"):
+        assert set_name in printed
+
+
+def test_the_fraction_it_names_is_the_one_that_suffices(run, config):
+    said = run(str(config), "--deep")[2]
+    named = float(said.partition("data.max_corrupt_fraction to ")[2].split()[0])
+    said = run(str(config), "--deep", f"data.max_corrupt_fraction={named}")[2]
+    assert "data.max_corrupt_fraction already lets training replace them." in said
+    said = run(str(config), "--deep", f"data.max_corrupt_fraction={named * 0.98}")[2]
+    assert f"data.max_corrupt_fraction to {named:g} or more" in said
+
+
+def test_without_deep_images_are_not_decoded(run, config):
+    run(str(config), "--quarantine", "bad.jsonl")
+    assert {one.reason for one in lines(Path("bad.jsonl"))} == {
+        "caption",
+        "structure",  # the file ends between two members of a sample
+        "truncated",
+        "shard",
+    }
+
+
+def test_sound_sets_are_said_to_be_sound(run, tmp_path):
+    build_digits(tmp_path / "digits", shard_size=300)
+    code, printed, said = run("digits/*/*.tar", "--deep", "--quarantine", "bad.jsonl")
+    assert (code, said) == (0, "")
+    assert "1,797" in printed
+    assert Path("bad.jsonl").read_text() == ""
+    assert not list(Path("runs/.index").glob("*.deep.json"))
+
+
+def test_held_out_sets_must_be_whole(run, config, dirty_digits, tmp_path):
+    own = tmp_path / "eval"
+    shutil.copytree(dirty_digits / "eval", own)
+    shard = sorted(own.glob("forget-*.tar"))[0]
+    os.truncate(shard, shard.stat().st_size // 2)
+    override = f"data.eval.forget.shards={own}/forget-*.tar"
+    said = run(str(config), override, "data.max_corrupt_fraction=0.5")[2]
+    assert "data.eval.forget: 1 of " in said
+    assert "already lets training replace them" in said
+    assert "Sets of data.eval are read in full, so they must be sound." in said
+
+
+def test_a_wrong_side_file_is_a_fault(run, tmp_path):
+    build_digits(tmp_path / "digits", shard_size=300)
+    (tmp_path / "digits/eval/sizes.json").write_text('{"forget-000000.tar": 53}')
+    code, _, said = run("digits/eval/*.tar", "--quarantine", "bad.jsonl")
+    assert code == 2
+    (one,) = lines(Path("bad.jsonl"))
+    assert (one.reason, one.index) == ("shard", -1)
+    assert "holds 27 samples, but " in one.detail
+    assert "1 shard as a whole" in said
+
+
+def test_a_failed_read_is_no_bad_content_and_is_tried_again(tmp_path):
+    build_digits(tmp_path / "digits", shard_size=60)
+    shards = [str(path) for path in sorted((tmp_path / "digits/eval").glob("*.tar"))]
+    source = make_source(SourceSettings())
+    summaries = summarise(shards, source, folder=tmp_path / "index")
+    how = Verification(
+        stream="eval",
+        captions=CaptionPlan(),
+        deep=True,
+        settings=SourceSettings(),
+        folder=tmp_path / "index",
+    )
+    gone = Path(shards[1])
+    gone.rename(gone.with_suffix(".away"))
+    verdicts = verify_shards(summaries, how, workers=1)
+    assert [verdict.is_known for verdict in verdicts] == [True, False] + [True] * (len(shards) - 2)
+    (entry,) = verdicts[1].bad
+    assert (entry.reason, entry.index) == (UNREADABLE, -1)
+    gone.with_suffix(".away").rename(gone)
+    assert all(verdict.bad == () for verdict in verify_shards(summaries, how, workers=1))
+
+
+def test_a_killed_verification_goes_on_where_it_was(tmp_path):
+    build_digits(tmp_path / "digits", shard_size=60)
+    many = tmp_path / "many"
+    many.mkdir()
+    shards = sorted((tmp_path / "digits/train").glob("retain-*.tar"))
+    for number in range(300):
+        shutil.copy(shards[number % len(shards)], many / f"{number:03}.tar")
+    index = tmp_path / "runs" / ".index"
+    command = ["data", "verify", "many/*.tar", "--deep", "--workers", "2"]
+    process = start(*command, folder=tmp_path)
+    children = stop_when(process, lambda: len(list(index.glob("*.deep.json"))) >= 5, signal.SIGKILL)
+    process.communicate()
+    assert gone_within(children, 20)
+    done = len(list(index.glob("*.deep.json")))
+    assert 5 <= done < 250
+    # Shards are read in order: the first had its verdict, the last had not.
+    spoil_unseen(many / "000.tar")
+    spoil_unseen(many / "299.tar")
+    again = start(*command, "--quarantine", "bad.jsonl", folder=tmp_path)
+    again.communicate(timeout=200)
+    assert again.returncode == 2
+    assert {Path(one.shard).name for one in lines(tmp_path / "bad.jsonl")} == {"299.tar"}
+    # It was finished, so the next one reads everything.
+    once_more = start(*command, "--quarantine", "bad.jsonl", folder=tmp_path)
+    once_more.communicate(timeout=200)
+    names = {Path(one.shard).name for one in lines(tmp_path / "bad.jsonl")}
+    assert names == {"000.tar", "299.tar"}
+
+
+def spoil_unseen(shard: Path) -> None:
+    """Zeroes an image, with size and time of change as they were."""
+    status = shard.stat()
+    data = bytearray(shard.read_bytes())
+    image = next(content for name, content in members(shard).items() if name.endswith("jpg"))
+    start_of_image = data.index(image)
+    data[start_of_image : start_of_image + len(image)] = bytes(len(image))
+    shard.write_bytes(data)
+    os.utime(shard, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_class_captions_need_a_configuration(run, tmp_path):
+    build_digits(tmp_path / "digits", shard_size=300)
+    code, _, said = run("digits/eval/*.tar", "--caption", "cls")
+    assert code == 2
+    assert said.startswith("error: --caption: is cls, which needs class names.")
