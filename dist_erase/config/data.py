@@ -30,14 +30,27 @@ def check_templates(value: list[str]) -> list[str]:
     return value
 
 
+def runs_a_command(pattern: str) -> bool:
+    """Whether a pattern is a command whose output is the shard."""
+    return pattern.lstrip().startswith(("pipe:", "|"))
+
+
+def pipe_problem(pattern: str) -> tuple[str, str] | None:
+    """What forbids a pattern that runs a command, where data.allow_pipe does not allow it."""
+    if not runs_a_command(pattern):
+        return None
+    return (
+        "pipe: runs a command, which can hang, break off, and shows its credentials to everyone on "
+        "the machine.",
+        "Copy the shards, name their URL (s3://, gs://, hf://, https://), or set "
+        "data.allow_pipe=true.",
+    )
+
+
 def pattern_problem(pattern: str) -> tuple[str, str] | None:
-    """What forbids a shard pattern and what to do: commands, chains, credentials."""
-    if pattern.lstrip().startswith(("pipe:", "|")):
-        return (
-            "pipe: runs a shell command, which can hang, break off, and shows its credentials to "
-            "everyone on the machine.",
-            "Copy the shards or name their URL (s3://, gs://, hf://, https://).",
-        )
+    """What forbids a shard pattern and what to do: chains, credentials."""
+    if runs_a_command(pattern):
+        return None
     if "::" in pattern.partition("://")[0] and "://" in pattern:
         return (
             f"{pattern.split('::')[0]}:: chains file systems, which is not supported.",
@@ -197,6 +210,11 @@ class StreamingConfig(Section):
     )
     read: ReadConfig = Field(default_factory=ReadConfig)
     block_cache: BlockCacheConfig = Field(default_factory=BlockCacheConfig)
+    allow_pipe: bool = Field(
+        False,
+        description="Accept `pipe:COMMAND` among shards: the command runs once on each machine, "
+        "without a shell, and its output is kept in `block_cache.dir` or among temporary files.",
+    )
     storage: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description="fsspec's options by protocol, for instance `{s3: {endpoint_url: "
@@ -268,6 +286,17 @@ class PretrainDataConfig(StreamingConfig):
 
     train: SourceConfig
     eval: SourceConfig
+
+
+def check_pipes(data: DataConfig | PretrainDataConfig) -> None:
+    """Raises ValueError for a shard pattern that runs a command, unless that is allowed."""
+    if data.allow_pipe:
+        return
+    for where, source in named_sources(data, "data"):
+        for pattern in [source.shards] if isinstance(source.shards, str) else source.shards:
+            refused = pipe_problem(pattern)
+            if refused:
+                raise ValueError(f"{where}.shards: {' '.join(refused).removesuffix('.')}")
 
 
 def check_class_names(data: DataConfig | PretrainDataConfig) -> None:

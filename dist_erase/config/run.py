@@ -11,6 +11,7 @@ from dist_erase.config.data import (
     DataConfig,
     PretrainDataConfig,
     check_class_names,
+    check_pipes,
     check_templates,
 )
 from dist_erase.config.model import ModelConfig, ScratchModelConfig
@@ -167,6 +168,12 @@ class RunConfig(Section):
         check_class_names(self.data)
         return self
 
+    @model_validator(mode="after")
+    def commands_are_allowed(self) -> RunConfig:
+        """`pipe:` patterns need data.allow_pipe."""
+        check_pipes(self.data)
+        return self
+
 
 class PretrainConfig(Section):
     """Everything that `dist-erase pretrain` needs."""
@@ -183,4 +190,10 @@ class PretrainConfig(Section):
     def class_captions_need_names(self) -> PretrainConfig:
         """`caption: cls` needs data.classes."""
         check_class_names(self.data)
+        return self
+
+    @model_validator(mode="after")
+    def commands_are_allowed(self) -> PretrainConfig:
+        """`pipe:` patterns need data.allow_pipe."""
+        check_pipes(self.data)
         return self

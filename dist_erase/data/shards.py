@@ -8,7 +8,7 @@ from collections import Counter
 
 import braceexpand
 
-from dist_erase.config.data import pattern_problem
+from dist_erase.config.data import pattern_problem, pipe_problem, runs_a_command
 from dist_erase.config.secrets import public
 from dist_erase.data.draws import SHARDS, permutation
 from dist_erase.data.neighbours import local_neighbours
@@ -74,10 +74,13 @@ def names_of(pattern: str, where: str) -> list[str]:
 
 
 def _expand(pattern: str, where: str, source: ShardSource | None) -> list[str]:
-    refused = pattern_problem(pattern)
+    allow_pipe = source is not None and source.settings.allow_pipe
+    refused = pattern_problem(pattern) or (None if allow_pipe else pipe_problem(pattern))
     if refused:
         raise UserError(where, *refused)
     names = names_of(pattern, where)
+    if runs_a_command(pattern):
+        return names  # whether they give shards shows when they run
     if is_remote(pattern):
         assert source is not None
         return expand_remote(pattern, names, where, source.remote)

@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
+from dist_erase.config.data import runs_a_command
 from dist_erase.data.source import Source
 from dist_erase.errors import UserError
 
@@ -31,6 +32,8 @@ def count_by_sidecar(shard: str, source: Source) -> Counted | None:
         OSError: a read failed for another reason than that the file is not there.
         UserError: a side file is there and makes no sense.
     """
+    if runs_a_command(shard):
+        return None
     stem = shard.removesuffix(".tar")
     folder, _, name = shard.rpartition("/")
     for origin, count in (

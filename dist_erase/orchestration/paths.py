@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dist_erase.config.data import runs_a_command
 from dist_erase.config.run import PretrainConfig, RunConfig
 from dist_erase.models.resolve import LOCAL_DIR
 
@@ -36,6 +37,10 @@ def _make_shards_absolute(tree: dict[str, Any]) -> None:
     for key, value in tree.items():
         if key == "shards":
             patterns = [value] if isinstance(value, str) else value
-            tree[key] = [p if "://" in p else str(Path(p).absolute()) for p in patterns]
+            tree[key] = [p if _is_no_path(p) else str(Path(p).absolute()) for p in patterns]
         elif isinstance(value, dict):
             _make_shards_absolute(value)
+
+
+def _is_no_path(pattern: str) -> bool:
+    return "://" in pattern or runs_a_command(pattern)

@@ -47,7 +47,7 @@ def test_missing_shards_are_named_with_their_neighbours(
     ("patterns", "said"),
     [
         (["{}/a.tar", "{}/?.tar"], "listed twice"),
-        (["pipe:cat {}/a.tar"], "pipe: runs a shell command"),
+        (["pipe:cat {}/a.tar"], "pipe: runs a command"),
         (["simplecache::s3://bucket/a.tar"], "simplecache:: chains file systems"),
         (["s3x://bucket/a.tar"], "no protocol that fsspec knows"),
         (["https://host/*.tar"], "a web server cannot list"),

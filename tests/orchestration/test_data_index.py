@@ -222,7 +222,7 @@ def test_mistakes_are_messages(run, config):
     assert run(str(config), "--caption", "txt")[2] == (
         "error: --caption: is given with a configuration. Set it there.\n"
     )
-    assert run("pipe:cat x.tar")[2].startswith("error: PATTERN: pipe: runs a shell command")
+    assert run("pipe:cat x.tar")[2].startswith("error: PATTERN: pipe: runs a command")
     assert run(str(config), "data.retain.shardz=1")[2].startswith("error: data.retain.shardz")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dist_erase.config.data import runs_a_command
 from dist_erase.data.source.block_cache import BlockCache
 from dist_erase.data.source.local import LocalSource
+from dist_erase.data.source.pipe import PipeSource
 from dist_erase.data.source.protocol import ShardStat, SourceSettings, is_remote
 from dist_erase.data.source.remote import RemoteSource
 
@@ -15,6 +17,7 @@ class ShardSource:
         self.settings = settings
         self.remote = RemoteSource(settings)
         self._local = LocalSource()
+        self._pipes = PipeSource(settings.cache_dir)
         self._cache = None
         if settings.cache_dir is not None:
             self._cache = BlockCache(settings.cache_dir, settings.cache_bytes)
@@ -30,6 +33,8 @@ class ShardSource:
             OSError: the read failed for good; names the shard.
             UserError: the URL's protocol is unknown, or its library is missing.
         """
+        if self._is_pipe(shard):
+            return self._pipes.read(shard, start, stop)
         if not is_remote(shard):
             return self._local.read(shard, start, stop)
         if self._cache is None:
@@ -50,7 +55,12 @@ class ShardSource:
             OSError: it cannot be asked for; names the shard.
             UserError: as `read`.
         """
+        if self._is_pipe(shard):
+            return self._pipes.stat(shard)
         return self.remote.stat(shard) if is_remote(shard) else self._local.stat(shard)
+
+    def _is_pipe(self, shard: str) -> bool:
+        return self.settings.allow_pipe and runs_a_command(shard)
 
 
 def make_source(settings: SourceSettings) -> ShardSource:

@@ -47,6 +47,7 @@ class SourceSettings:
         storage: fsspec's options by protocol; no credentials.
         cache_dir: folder of the block cache for remote shards; None = no cache.
         cache_bytes: its limit.
+        allow_pipe: whether `pipe:COMMAND` may run commands.
     """
 
     timeout_seconds: float = 60.0
@@ -54,6 +55,7 @@ class SourceSettings:
     storage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     cache_dir: str | None = None
     cache_bytes: int = 50 * 10**9
+    allow_pipe: bool = False
 
     @classmethod
     def of(cls, data: StreamingConfig) -> SourceSettings:
@@ -64,6 +66,7 @@ class SourceSettings:
             storage=data.storage,
             cache_dir=data.block_cache.dir,
             cache_bytes=parse_size(data.block_cache.max_bytes),
+            allow_pipe=data.allow_pipe,
         )
 
 
