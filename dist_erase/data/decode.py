@@ -59,7 +59,7 @@ def decode_image(
             those that resizing would make larger (long and thin ones).
 
     Returns:
-        uint8 [H, W, 3], RGB; may be a view.
+        uint8 [H, W, 3], RGB; writable, may be a view.
 
     Raises:
         BadSampleError: the bytes are no image that PIL can read whole (`image`), there are none
@@ -141,9 +141,9 @@ def _scale(w: int, h: int, fit: Fit) -> int:
 
 
 def _as_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """uint8 [H, W, 1 or 3] → [H, W, 3]."""
-    return pixels if pixels.shape[2] == 3 else np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    return pixels if pixels.shape[2] == 3 else pixels.repeat(3, axis=2)

@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 import multiprocessing
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from dist_erase.batch import ImageSpec, PairBatch, StreamName, concat_samples
+from dist_erase.batch import ImageSpec, PairBatch, Samples, StreamName, concat_samples
 from dist_erase.config.data import MAX_PIXELS
 from dist_erase.config.train import AugmentConfig
 from dist_erase.data.order import share
@@ -36,6 +37,32 @@ class _Failure:
     """An error on its way to the consumer: DataLoader would wrap a raised one."""
 
     error: UserError | OSError
+
+
+@dataclass(frozen=True)
+class _Parcel:
+    """A batch on its way from a data worker: every tensor costs a handshake of its own.
+
+    So the images alone are handed over as a tensor (in shared memory), the rest as arrays.
+    """
+
+    batch: PairBatch  # its samples hold arrays
+
+    @classmethod
+    def of(cls, batch: PairBatch) -> _Parcel:
+        return cls(_with_fields(batch, lambda tensor: tensor.numpy()))
+
+    def opened(self) -> PairBatch:
+        return _with_fields(self.batch, torch.from_numpy)
+
+
+def _with_fields(batch: PairBatch, change: Callable[[Any], Any]) -> PairBatch:
+    def changed(samples: Samples) -> Samples:
+        fields = {name: change(value) for name, value in vars(samples).items() if name != "images"}
+        return replace(samples, **fields)
+
+    forget = None if batch.forget is None else changed(batch.forget)
+    return replace(batch, retain=changed(batch.retain), forget=forget)
 
 
 class PairStream(Iterator[PairBatch]):
@@ -130,10 +157,10 @@ class PairStream(Iterator[PairBatch]):
         if isinstance(part, _Failure):
             self.close()
             raise part.error
-        return part
+        return part.opened() if isinstance(part, _Parcel) else part
 
 
-class _Parts(IterableDataset[PairBatch | _Failure]):
+class _Parts(IterableDataset[PairBatch | _Parcel | _Failure]):
     """The parts that one data worker makes (all of the rank's in the rank's own process)."""
 
     def __init__(self, settings: PairSettings, rank: int, world: int, start_step: int) -> None:
@@ -142,7 +169,7 @@ class _Parts(IterableDataset[PairBatch | _Failure]):
         self._world = world
         self._start_step = start_step
 
-    def __iter__(self) -> Iterator[PairBatch | _Failure]:
+    def __iter__(self) -> Iterator[PairBatch | _Parcel | _Failure]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         part, parts = self._rank * workers + worker, self._world * workers
@@ -150,7 +177,8 @@ class _Parts(IterableDataset[PairBatch | _Failure]):
         try:
             maker = PartMaker(self._settings, part=part, parts=parts)
             while True:
-                yield maker.make(step)
+                batch = maker.make(step)
+                yield _Parcel.of(batch) if info else batch
                 step += 1
         except (UserError, OSError) as error:
             yield _Failure(error)
@@ -182,7 +210,7 @@ def _join(parts: list[PairBatch]) -> PairBatch:
 
 def _start_workers(
     parts: _Parts, workers: int, stacks: Path
-) -> tuple[Iterator[PairBatch | _Failure], list[int]]:
+) -> tuple[Iterator[PairBatch | _Parcel | _Failure], list[int]]:
     """Starts the pool; DataLoader asks the workers in turn, so parts come in stream order."""
     before = {child.pid for child in multiprocessing.active_children()}
     loader = DataLoader(

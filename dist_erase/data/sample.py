@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from dist_erase.batch import ImageSpec, Samples
 from dist_erase.config.data import MAX_PIXELS
@@ -75,11 +76,17 @@ def decode_pair(
     )
 
 
+def _channels_first(image: NDArray[np.uint8]) -> Tensor:
+    """uint8 [H, W, 3] → [3, H, W], copied only if mirrored: torch has no negative strides."""
+    image = image.transpose(2, 0, 1)
+    return torch.from_numpy(image.copy() if min(image.strides) < 0 else image)
+
+
 def collate(pairs: Sequence[Pair], tokenizer: Tokenizer) -> Samples:
     """Puts pairs into tensors, in order."""
-    images = torch.from_numpy(np.stack([pair.image for pair in pairs]))
     return Samples(
-        images=images.permute(0, 3, 1, 2).contiguous(),
+        # In a data worker this fills shared memory at once, instead of copying into it later.
+        images=default_collate([_channels_first(pair.image) for pair in pairs]),
         tokens=tokenizer([pair.caption.text for pair in pairs]),
         caption_ids=torch.tensor([pair.caption.caption_id for pair in pairs]),
         image_ids=torch.tensor([pair.image_id for pair in pairs]),
