@@ -1,8 +1,7 @@
-"""A block of a shard is a tar stream: webdataset's own expander and grouping behind our reads."""
+"""A block of a shard is a tar stream: webdataset's own stages behind our reads."""
 
 from __future__ import annotations
 
-import io
 import tarfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -10,8 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from webdataset.tariterators import group_by_keys, tar_file_expander
+from webdataset.tariterators import group_by_keys
 
+from dist_erase.data.expand import expand_block
 from dist_erase.data.index import SetIndex, ShardIndex
 from dist_erase.data.scan_tar import FAULTS, SOUND
 from dist_erase.data.source import Source, is_remote
@@ -171,9 +171,8 @@ def _ranges(shard: ShardIndex, first: int, stop: int) -> Iterator[slice]:
 
 
 def _parse(shard: ShardIndex, rows: slice, data: bytes) -> list[RawSample]:
-    stream = [{"url": shard.path, "stream": io.BytesIO(data)}]
     try:
-        samples: list[RawSample] = list(group_by_keys(tar_file_expander(stream)))
+        samples: list[RawSample] = list(group_by_keys(expand_block(data, shard.path)))
     except (tarfile.TarError, ValueError) as error:
         raise _stale(shard, f"no tar members there: {error.args[0]}") from error
     found = [sample["__key__"].encode() for sample in samples]
