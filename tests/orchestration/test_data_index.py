@@ -183,7 +183,7 @@ def test_a_killed_indexing_goes_on_where_it_was(digits, tmp_path):
 
     process = start("data", "index", "many/*.tar", "--workers", "2", folder=tmp_path)
     children = stop_when(process, lambda: len(scans()) >= 20, signal.SIGKILL)
-    process.communicate()
+    process.communicate(timeout=30)  # a worker that lives on would keep the pipe open
     assert gone_within(children, 20)
     done = scans()
     assert 20 <= len(done) < 600

@@ -179,7 +179,7 @@ def test_a_killed_verification_goes_on_where_it_was(tmp_path):
     command = ["data", "verify", "many/*.tar", "--deep", "--workers", "2"]
     process = start(*command, folder=tmp_path)
     children = stop_when(process, lambda: len(list(index.glob("*.deep.json"))) >= 5, signal.SIGKILL)
-    process.communicate()
+    process.communicate(timeout=30)
     assert gone_within(children, 20)
     done = len(list(index.glob("*.deep.json")))
     assert 5 <= done < 250

@@ -23,20 +23,24 @@ def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
 def stop_when(
     process: subprocess.Popen[str], ready: Callable[[], bool], how: signal.Signals
 ) -> list[psutil.Process]:
-    """Sends a signal as soon as `ready` says so; gives the processes that it had started."""
+    """Sends a signal as soon as `ready` says so; gives the processes that it had started.
+
+    SIGINT goes to all of them too, as from a terminal; any other to the command alone.
+    """
     deadline = time.monotonic() + 120
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
             raise AssertionError(f"too late to stop it\n{process.communicate()[1]}")
         time.sleep(0.002)
     children = psutil.Process(process.pid).children(recursive=True)
-    os.kill(process.pid, how)
+    (os.killpg if how == signal.SIGINT else os.kill)(process.pid, how)
     return children
 
 
