@@ -57,7 +57,8 @@ def _options(
 def main() -> None:
     """Runs the command line and exits.
 
-    Exit codes: 0 done; 2 the user can mend it (one message, no traceback); 75 interrupted, to be
+    Exit codes: 0 done; 2 the user can mend it (one message, no traceback), a file or store that
+    cannot be read or written included; 75 interrupted, to be
     continued with --resume; 130 stopped with Ctrl-C; what a command raises as typer.Exit(code);
     anything else is a bug: a traceback and 1.
     """
@@ -67,6 +68,12 @@ def main() -> None:
         app()
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
+        sys.exit(EXIT_USER_ERROR)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # A file, disk or store that fails is not a bug, and reads name what failed.
+        sys.stderr.write(f"error: {error.filename}: {error.strerror}.\n")
         sys.exit(EXIT_USER_ERROR)
     except InterruptedRunError as error:
         sys.stderr.write(f"{error}\n")

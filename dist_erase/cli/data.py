@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
-from dist_erase.cli import data_inspect, data_split
+from dist_erase.cli import data_inspect, data_split, replay
 
 if TYPE_CHECKING:
     from dist_erase.data.build.dataset import BuildSummary
@@ -27,6 +27,8 @@ build = typer.Typer(
 app.add_typer(build, name="build")
 app.command("split")(data_split.split)
 app.command("inspect")(data_inspect.inspect)
+
+app.command("replay")(replay.replay)
 
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the new data set.")]
 Seed = Annotated[int, typer.Option(min=0, help="Decides everything that is drawn.")]

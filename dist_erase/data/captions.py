@@ -59,7 +59,7 @@ class CaptionPlan:
         Raises:
             BadSampleError: the caption or the class number is missing, empty or undecodable.
         """
-        label = _label(raw)
+        label = _label(raw, needed=self.member == "cls")
         if self.member == "cls":
             if label < 0:
                 raise BadSampleError("structure", "no .cls member")
@@ -67,9 +67,7 @@ class CaptionPlan:
                 raise BadSampleError("class", f"class {label}, but {len(self.classes)} have names")
             text = self.templates[draw % len(self.templates)].format(self.classes[label])
             return Caption(text=text, caption_id=_number(f"class {label}"), label=label)
-        texts = [text for text in map(str.strip, self._texts(raw)) if text]
-        if not texts:
-            raise BadSampleError("caption", f"the caption ({self.member}) is empty")
+        texts = self.texts(raw)
         text = texts[draw % len(texts)]
         if "\0" in text:  # UTF-16 without its mark, or binary data
             raise BadSampleError("caption", f"the caption ({self.member}) holds a NUL character")
@@ -77,6 +75,17 @@ class CaptionPlan:
             return Caption(text=text, caption_id=_number(text), label=label)
         except UnicodeEncodeError as error:  # JSON may spell half a surrogate pair
             raise BadSampleError("caption", f"no valid Unicode: {error}") from error
+
+    def texts(self, raw: RawSample) -> list[str]:
+        """All captions of a sample that are not empty, at least one; not with `cls`.
+
+        Raises:
+            BadSampleError: there is none.
+        """
+        found = [text for text in map(str.strip, self._texts(raw)) if text]
+        if not found:
+            raise BadSampleError("caption", f"the caption ({self.member}) is empty")
+        return found
 
     def _texts(self, raw: RawSample) -> list[str]:
         if self.member.startswith("json:"):
@@ -131,16 +140,19 @@ def _field(fields: Any, key: str) -> Any:
     return fields
 
 
-def _label(raw: RawSample) -> int:
+def _label(raw: RawSample, *, needed: bool) -> int:
+    """The class number; -1 where there is none, or none that can be read and it is not needed."""
     if "cls" not in raw:
         return -1
     try:
         label = int(raw["cls"])
     except ValueError:
         label = -1
-    if not 0 <= label < 2**31:
+    if 0 <= label < 2**31:
+        return label
+    if needed:
         raise BadSampleError("class", f".cls is no class number: {raw['cls'][:20]!r}")
-    return label
+    return -1
 
 
 def _number(text: str) -> int:

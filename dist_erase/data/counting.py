@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -22,7 +23,7 @@ from dist_erase.storage import write_text
 Progress = Callable[[int, int], None]  # shards done, shards in all
 
 HEADERS = "headers"  # where a count comes from, if not from a side file
-_VERSION = 1  # of the summaries on disk
+_VERSION = 2  # of the summaries on disk
 _THREADS = 16
 # Below this many shards to scan, starting processes takes longer than they save.
 _ENOUGH_FOR_PROCESSES = 16
@@ -40,6 +41,9 @@ class ShardSummary:
         origin: HEADERS, or the side file that the count comes from.
         problem: what is wrong with the file as a whole; "" = nothing is known.
         duplicate: key of the first sample that has a member twice; "" = none is known.
+        content: digest of keys, places and sizes of all images; "" where the count comes from a
+            side file.
+        origin_version: of the side file.
         members: for each set of suffixes (joined by newlines), the key of the first sample that
             has it; empty where the count comes from a side file.
     """
@@ -51,6 +55,8 @@ class ShardSummary:
     origin: str
     problem: str = ""
     duplicate: str = ""
+    content: str = ""
+    origin_version: str = ""
     members: dict[str, str]
 
     @property
@@ -91,13 +97,13 @@ def summarise(
         return [kept[path] for path in paths]
     with ThreadPoolExecutor(_THREADS) as threads:
         stats = list(threads.map(source.stat, paths))
-        fresh = {
-            path: kept[path]
+        held = [
+            kept[path]
             for path, stat in zip(paths, stats, strict=True)
-            if path in kept
-            and kept[path].stat == stat
-            and not (headers and kept[path].origin != HEADERS)
-        }
+            if path in kept and kept[path].stat == stat
+        ]
+        still = threads.map(lambda one: _origin_holds(one, source, headers), held)
+        fresh = {one.path: one for one, holds in zip(held, still, strict=True) if holds}
         if stale := changed(kept, paths, stats):
             _log.warning("%d shards have changed and are read anew, first %s", len(stale), stale[0])
         todo = [(p, s) for p, s in zip(paths, stats, strict=True) if p not in fresh]
@@ -117,6 +123,7 @@ def summarise(
                 version=stat.version,
                 count=by_file.count,
                 origin=by_file.origin,
+                origin_version=by_file.version,
                 members={},
             )
             tell(len(found), len(paths))
@@ -127,6 +134,16 @@ def summarise(
     if folder is not None and todo:
         _save(folder, paths, summaries)
     return summaries
+
+
+def _origin_holds(summary: ShardSummary, source: Source, headers: bool) -> bool:
+    """Whether the side file that a count comes from is still what it was."""
+    if summary.origin == HEADERS:
+        return True
+    try:
+        return not headers and source.stat(summary.origin).version == summary.origin_version
+    except OSError:
+        return False
 
 
 def changed(
@@ -161,9 +178,16 @@ def _walk_one(job: tuple[str, ShardStat, Source, Path | None]) -> ShardSummary:
     return _summary(path, stat, scan_kept(path, source, stat, folder))
 
 
+def _content(scanned: ScannedShard) -> str:
+    digest = hashlib.blake2b(b"\n".join(scanned.keys.tolist()), digest_size=16)
+    for column in (scanned.image_starts, scanned.image_sizes, scanned.ends):
+        digest.update(column.tobytes())
+    return digest.hexdigest()
+
+
 def _summary(path: str, stat: ShardStat, scanned: ScannedShard) -> ShardSummary:
     def key(row: int) -> str:
-        return bytes(scanned.keys[row]).decode()
+        return bytes(scanned.keys[row]).decode(errors="replace")
 
     twice = np.flatnonzero(scanned.faults == DUPLICATE)
     return ShardSummary(
@@ -173,6 +197,7 @@ def _summary(path: str, stat: ShardStat, scanned: ScannedShard) -> ShardSummary:
         count=len(scanned),
         origin=HEADERS,
         problem=str(scanned.problem[0]),
+        content=_content(scanned),
         duplicate=key(int(twice[0])) if len(twice) else "",
         members={
             str(names): key(int(np.argmax(scanned.codes == code)))

@@ -7,6 +7,7 @@ scanned when it is first opened, and kept.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dist_erase.config.data import SourceConfig
+from dist_erase.config.secrets import public
 from dist_erase.data.counting import Progress, ShardSummary, summarise
 from dist_erase.data.draws import SUBSET, permutation
 from dist_erase.data.scan_tar import (
@@ -25,7 +27,13 @@ from dist_erase.data.scan_tar import (
 )
 from dist_erase.data.scanned import scan_kept
 from dist_erase.data.shards import Groups, choose_shards, expand_shards
-from dist_erase.data.source import ShardSource, Source, SourceSettings, make_source
+from dist_erase.data.source import (
+    ShardSource,
+    Source,
+    SourceSettings,
+    is_remote,
+    make_source,
+)
 from dist_erase.errors import UserError
 
 _OPEN_SHARDS = 256  # byte ranges kept at hand by each process; 10,000 samples are half a megabyte
@@ -119,10 +127,15 @@ class SetIndex:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex BLAKE2b of the sizes, counts and chosen samples of the shards; not of their paths."""
+        """Hex BLAKE2b of what tells sets apart, without their paths.
+
+        Of each shard: size, count, chosen samples and, where its headers were read, the keys and
+        the places and sizes of all images.
+        """
         digest = hashlib.blake2b(digest_size=16)
         for shard in self.shards:
-            digest.update(f"{shard.summary.size} {shard.summary.count}\n".encode())
+            known = (shard.summary.size, shard.summary.count, shard.summary.content)
+            digest.update(f"{known}\n".encode())
             if shard.rows is not None:
                 digest.update(shard.rows.tobytes())
         return digest.hexdigest()
@@ -136,7 +149,11 @@ class SetIndex:
         """Position → (shard path, number in the shard, key), as people name a sample."""
         shard_no, row = self.locate(position)
         shard = self.open(shard_no)
-        return shard.path, int(shard.numbers[row]), bytes(shard.keys[row]).decode()
+        return (
+            public(shard.path),
+            int(shard.numbers[row]),
+            bytes(shard.keys[row]).decode(errors="replace"),
+        )
 
     def open(self, shard_no: int) -> ShardIndex:
         """The byte ranges of a shard's samples.
@@ -147,11 +164,14 @@ class SetIndex:
                 tolerant.
         """
         opened = self._opened
-        found = opened.get(shard_no)
+        with self._lock:
+            found = opened.get(shard_no)
         if found is None:
-            found = opened[shard_no] = self._open(self.shards[shard_no])
-            while len(opened) > _OPEN_SHARDS:
-                opened.pop(next(iter(opened)), None)  # the oldest
+            found = self._open(self.shards[shard_no])
+            with self._lock:  # reads ahead open shards from other threads
+                opened[shard_no] = found
+                while len(opened) > _OPEN_SHARDS:
+                    del opened[next(iter(opened))]  # the oldest
         return found
 
     def only(self, shard_no: int, rows: NDArray[np.int64] | None = None) -> SetIndex:
@@ -163,11 +183,12 @@ class SetIndex:
 
     def _open(self, ref: ShardRef) -> ShardIndex:
         stat = self.source.stat(ref.path)
-        if stat.size != ref.summary.size:
+        # Copies of a local shard on other nodes have another time of change; etags are the same.
+        if stat.size != ref.summary.size or (is_remote(ref.path) and stat != ref.summary.stat):
             raise UserError(
-                ref.path,
-                f"the shard has changed since it was indexed ({ref.summary.size} bytes then, "
-                f"{stat.size} now).",
+                public(ref.path),
+                f"the shard has changed since it was indexed ({ref.summary.size} bytes, version "
+                f"{ref.summary.version} then; {stat.size} bytes, {stat.version} now).",
                 "Leave shards alone while a run reads them; start again to index the new file.",
             )
         scanned = scan_kept(ref.path, self.source, ref.summary.stat, self.cache_dir)
@@ -196,11 +217,15 @@ class SetIndex:
         return np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
 
     @cached_property
+    def _lock(self) -> threading.Lock:
+        return threading.Lock()
+
+    @cached_property
     def _opened(self) -> dict[int, ShardIndex]:
         return {}
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in vars(self).items() if name != "_opened"}
+        return {k: value for k, value in vars(self).items() if k not in ("_opened", "_lock")}
 
 
 def index_set(
@@ -248,7 +273,9 @@ def index_set(
         if problem is not None and not tolerant:
             raise problem
         if problem is not None:
-            faults.append(f"{problem.where}: {problem.problem}")
+            # Without the sample's key: run folders keep this after a purge.
+            some = "some samples cannot be used; `dist-erase data verify` names them."
+            faults.append(f"{public(summary.path)}: {summary.problem or some}")
     shards = [ShardRef(summary=summary) for summary in summaries]
     if not sum(map(len, shards)):
         raise UserError(f"{where}.shards", "no shard holds a sample.", _MEND)
@@ -288,19 +315,19 @@ def shard_problem(summary: ShardSummary, caption: str, where: str) -> UserError 
         where: configuration key of the set.
     """
     if summary.problem:
-        return UserError(summary.path, summary.problem, _MEND)
+        return UserError(public(summary.path), summary.problem, _MEND)
     if not summary.count:
         problem = "the shard is empty: it holds no KEY.SUFFIX member."
-        return UserError(summary.path, problem, _MEND)
+        return UserError(public(summary.path), problem, _MEND)
     if summary.duplicate:
         problem = f"sample {summary.duplicate} has a member twice."
-        return UserError(summary.path, problem, _MEND)
+        return UserError(public(summary.path), problem, _MEND)
     for suffixes, key in summary.members.items():
         missing = _missing_member(suffixes.split("\n"), caption)
         if missing:
             return UserError(
                 where,
-                f"shard {summary.path}: sample {key} {missing}.",
+                f"shard {public(summary.path)}: sample {key} {missing}.",
                 f"Add the member, remove the sample, or change {where}.caption.",
             )
     return None
@@ -335,7 +362,7 @@ def _as_counted(scanned: ScannedShard, summary: ShardSummary) -> ScannedShard:
     problem = str(scanned.problem[0])
     if lacking < 0 or not problem:
         raise UserError(
-            summary.path,
+            public(summary.path),
             f"holds {len(scanned)} samples, but {summary.origin} says {summary.count}.",
             "Make that file again or remove it; then start again.",
         )

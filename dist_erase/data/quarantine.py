@@ -21,6 +21,12 @@ class Quarantine:
         self._fractions = fractions
         self._met: dict[StreamName, set[tuple[str, int]]] = {name: set() for name in sizes}
 
+    def recall(self, entries: Iterable[Quarantined]) -> None:
+        """Counts what an earlier attempt met; raises nothing."""
+        for entry in entries:
+            if entry.reason != "overlap":
+                self._met[entry.stream].add((entry.shard, entry.index))
+
     def add(self, entries: Iterable[Quarantined]) -> None:
         """Counts entries; those of reason `overlap` are replaced by design and do not count.
 

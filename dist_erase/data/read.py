@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 from webdataset.tariterators import group_by_keys
 
+from dist_erase.config.secrets import public
 from dist_erase.data.expand import expand_block
 from dist_erase.data.index import SetIndex, ShardIndex
-from dist_erase.data.scan_tar import FAULTS, SOUND
+from dist_erase.data.scan_tar import FAULTS, SOUND, key_bytes
 from dist_erase.data.source import Source, is_remote
 from dist_erase.errors import BadSampleError, UserError
 
 _OVERHEAD = 100  # bytes that Python spends on a member beside its content
+_MOST_UNDER_WAY = 32  # units that wait to be used; they are not counted by the cache
 _AHEAD_THREADS = 8  # reads under way at once; a store answers in tens of milliseconds
 RawSample = dict[str, Any]  # webdataset's: `__key__`, `__url__`, and suffix → bytes
 Unit = tuple[int, int]  # shard number, first row: what is read at once
@@ -86,7 +88,7 @@ class BlockReader:
         self._source = source or index.source
         self._under_way: dict[Unit, Future[tuple[list[RawSample | None], int]]] = {}
         self._threads: ThreadPoolExecutor | None = None
-        self._reads_remote = any(is_remote(shard.path) for shard in index.shards)
+        self.reads_remote = any(is_remote(shard.path) for shard in index.shards)
         self.read_bytes = 0
 
     def read(self, position: int) -> RawSample:
@@ -106,12 +108,12 @@ class BlockReader:
 
     def read_ahead(self, positions: Iterable[int]) -> None:
         """Begins to read from remote shards what `positions` will need; errors come with `read`."""
-        if not self._reads_remote:
-            return
         for unit in dict.fromkeys(self._unit_of(int(position))[0] for position in positions):
             remote = is_remote(self._index.shards[unit[0]].path)
             if not remote or unit in self._under_way or self._cached(unit) is not None:
                 continue
+            if len(self._under_way) >= _MOST_UNDER_WAY:
+                return
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(_AHEAD_THREADS, "read-ahead")
             self._under_way[unit] = self._threads.submit(self._fetch, unit)
@@ -175,7 +177,7 @@ def _parse(shard: ShardIndex, rows: slice, data: bytes) -> list[RawSample]:
         samples: list[RawSample] = list(group_by_keys(expand_block(data, shard.path)))
     except (tarfile.TarError, ValueError) as error:
         raise _stale(shard, f"no tar members there: {error.args[0]}") from error
-    found = [sample["__key__"].encode() for sample in samples]
+    found = [key_bytes(sample["__key__"]) for sample in samples]
     expected = shard.keys[rows].tolist()
     if found != expected:
         raise _stale(shard, f"expected samples {_ends(expected)}, found {_ends(found)}")
@@ -183,12 +185,14 @@ def _parse(shard: ShardIndex, rows: slice, data: bytes) -> list[RawSample]:
 
 
 def _ends(keys: list[bytes]) -> str:
-    return f"{keys[0].decode()} to {keys[-1].decode()}" if keys else "none"
+    if not keys:
+        return "none"
+    return f"{keys[0].decode(errors='replace')} to {keys[-1].decode(errors='replace')}"
 
 
 def _stale(shard: ShardIndex, problem: str) -> UserError:
     return UserError(
-        shard.path,
+        public(shard.path),
         f"the shard has changed since it was indexed ({problem}).",
         "Leave shards alone while a run reads them; start again to index the new file.",
     )

@@ -29,7 +29,7 @@ def iterate_raw(
     reader = BlockReader(index, block=_BLOCK, cache=BlockCache(0))
     end = len(index) if stop is None else min(stop, len(index))
     for position in range(start, end):
-        if (position - start) % _BLOCK == 0:
+        if reader.reads_remote and (position - start) % _BLOCK == 0:
             reader.read_ahead(range(position, min(position + _AHEAD, end), _BLOCK))
         try:
             yield position, reader.read(position)
@@ -61,7 +61,8 @@ def iterate_set(
     end = len(index) if stop is None else min(stop, len(index))
     for first in range(start, end, batch):
         positions = range(first, min(first + batch, end))
-        reader.read_ahead(range(first, min(first + batch + _AHEAD, end), _BLOCK))
+        if reader.reads_remote:
+            reader.read_ahead(range(first, min(first + batch + _AHEAD, end), _BLOCK))
         pairs = [
             _pair(reader, index, position, captions, image, max_pixels) for position in positions
         ]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from webdataset.tariterators import base_plus_ext
 
+from dist_erase.config.secrets import public
 from dist_erase.data.ranged import RangedFile
 from dist_erase.data.source import Source
 from dist_erase.errors import UserError
@@ -58,13 +59,15 @@ class ScannedShard:
         """Raises UserError for the first thing that is wrong with the file or a sample of it."""
         problem = str(self.problem[0])
         if problem:
-            raise UserError(path, problem, _MEND)
+            raise UserError(public(path), problem, _MEND)
         if not len(self):
-            raise UserError(path, "the shard is empty: it holds no KEY.SUFFIX member.", _MEND)
+            raise UserError(
+                public(path), "the shard is empty: it holds no KEY.SUFFIX member.", _MEND
+            )
         twice = np.flatnonzero(self.faults == DUPLICATE)
         if len(twice):
-            key = bytes(self.keys[twice[0]]).decode()
-            raise UserError(path, f"sample {key} has a member twice.", _MEND)
+            key = bytes(self.keys[twice[0]]).decode(errors="replace")
+            raise UserError(public(path), f"sample {key} has a member twice.", _MEND)
 
 
 @dataclass
@@ -108,6 +111,11 @@ def scan_tar(path: str, source: Source) -> ScannedShard:
     return _pack(samples, problem)
 
 
+def key_bytes(key: str) -> bytes:
+    """A key as it is kept: the bytes of the tar, whatever their encoding."""
+    return key.encode("utf-8", "surrogateescape")
+
+
 def _add(samples: list[_Sample], member: tarfile.TarInfo, end: int, size: int) -> None:
     key, suffix = base_plus_ext(member.name)
     if key is None:
@@ -145,7 +153,7 @@ def _pack(samples: list[_Sample], problem: str) -> ScannedShard:
     member_sets, codes = np.unique(np.array(joined, np.str_), return_inverse=True)
     images = np.array([sample.image() for sample in samples], np.int64).reshape(-1, 2)
     return ScannedShard(
-        keys=np.array([sample.key.encode() for sample in samples], np.bytes_),
+        keys=np.array([key_bytes(sample.key) for sample in samples], np.bytes_),
         starts=np.array([sample.start for sample in samples], np.int64),
         ends=np.array([sample.end for sample in samples], np.int64),
         image_starts=images[:, 0],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def _load(kept: Path, stat: ShardStat) -> ScannedShard | None:
             fields = {name: arrays[name] for name in arrays.files}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         _log.warning("the kept scan %s cannot be read (%s); it is made again", kept, error)
         return None
     if str(fields.pop("identity", "")) != _identity(stat):

@@ -13,16 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from dist_erase.config.data import runs_a_command
+from dist_erase.config.secrets import public
 from dist_erase.data.source import Source
 from dist_erase.errors import UserError
 
 
 @dataclass(frozen=True)
 class Counted:
-    """Samples in a shard, and the file that says so."""
+    """Samples in a shard, the file that says so, and the version of that."""
 
     count: int
     origin: str
+    version: str
 
 
 def count_by_sidecar(shard: str, source: Source) -> Counted | None:
@@ -32,7 +34,7 @@ def count_by_sidecar(shard: str, source: Source) -> Counted | None:
         OSError: a read failed for another reason than that the file is not there.
         UserError: a side file is there and makes no sense.
     """
-    if runs_a_command(shard):
+    if runs_a_command(shard) or "?" in shard:  # a signature fits one file only
         return None
     stem = shard.removesuffix(".tar")
     folder, _, name = shard.rpartition("/")
@@ -42,25 +44,27 @@ def count_by_sidecar(shard: str, source: Source) -> Counted | None:
         (f"{stem}_stats.json", _img2dataset),
         (f"{folder}/sizes.json", lambda data: _sizes(data, name)),
     ):
-        data = _content(origin, source)
-        if data is None:
+        content = _content(origin, source)
+        if content is None:
             continue
+        data, version = content
         try:
             found = count(data)
         except (ValueError, KeyError, TypeError, IndexError, struct.error) as error:
             raise UserError(
-                origin,
+                public(origin),
                 f"is no index of samples ({type(error).__name__}: {error}).",
                 "Make it again or remove it; the shard's headers are then read instead.",
             ) from error
         if found is not None:
-            return Counted(found, origin)
+            return Counted(found, origin, version)
     return None
 
 
-def _content(path: str, source: Source) -> bytes | None:
+def _content(path: str, source: Source) -> tuple[bytes, str] | None:
     try:
-        return source.read(path, 0, source.stat(path).size)
+        stat = source.stat(path)
+        return source.read(path, 0, stat.size), stat.version
     except (FileNotFoundError, PermissionError):  # stores without list rights answer 403
         return None
 

@@ -121,7 +121,7 @@ class _SetPart:
         before = self._reader.read_bytes
         bad: list[Quarantined] = []
         places = self._plan.order.at(step, self._streams)
-        for soon in range(step, step + _READ_AHEAD_STEPS):
+        for soon in range(step, step + _READ_AHEAD_STEPS if self._reader.reads_remote else step):
             self._reader.read_ahead(self._plan.order.at(soon, self._streams).positions)
         views = self._views(places.passes, places.positions)
         pairs = [

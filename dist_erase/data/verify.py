@@ -74,12 +74,14 @@ class Verification:
     Attributes:
         stream: how the set is called in entries.
         deep: decode every image.
+        max_pixels: a larger image cannot be used.
         folder: where header scans are kept, and verdicts meanwhile.
     """
 
     stream: str
     captions: CaptionPlan
     deep: bool
+    max_pixels: int
     settings: SourceSettings
     folder: Path
 
@@ -181,7 +183,7 @@ def _error(raw: RawSample, how: Verification) -> BadSampleError | None:
         encoded = image_member(raw)
         how.captions.caption(raw)
         if how.deep:
-            decode_image(encoded, _SMALL)
+            decode_image(encoded, _SMALL, max_pixels=how.max_pixels)
         elif not encoded:
             raise BadSampleError("image", "it has no content")
     except BadSampleError as error:
@@ -196,7 +198,8 @@ def _kept(path: str, how: Verification) -> Path:
 
 def _identity(shard: ShardSummary, how: Verification) -> list[Any]:
     plan = asdict(how.captions)
-    return [_VERSION, shard.size, shard.version, shard.count, how.stream, json.dumps(plan)]
+    against = [how.stream, how.max_pixels, json.dumps(plan)]
+    return [_VERSION, shard.size, shard.version, shard.count, *against]
 
 
 def _keep(shard: ShardSummary, how: Verification, verdict: Verdict) -> None:

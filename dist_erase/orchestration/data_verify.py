@@ -69,6 +69,7 @@ def verify_sets(
             stream=one.stream,
             captions=chosen.captions(one),
             deep=deep,
+            max_pixels=chosen.max_pixels,
             settings=replace(chosen.settings, cache_dir=None),  # the shards, not what was kept
             folder=chosen.index_dir,
         )
@@ -132,10 +133,13 @@ def _mends(at_fault: Sequence[VerifiedSet]) -> list[str]:
     streamed = [one for one in at_fault if one.chosen.max_corrupt_fraction is not None]
     uncovered = [one for one in streamed if not _is_covered(one)]
     if uncovered:
-        needed = max(_rounded_up(one.bad_samples / one.indexed.samples) for one in uncovered)
+        shares = [one.bad_samples / one.indexed.samples for one in uncovered if one.indexed.samples]
+        needed = max(map(_rounded_up, shares), default=1.0)
         mends[-1] += (
             f", or set data.max_corrupt_fraction to {needed:g} or more: training then replaces "
             "them."
+            if needed < 1
+            else "."
         )
     elif streamed:
         mends[-1] += "; data.max_corrupt_fraction already lets training replace them."

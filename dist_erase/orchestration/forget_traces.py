@@ -155,7 +155,9 @@ def _scans(index: Path, listed: dict[Path, list[str]], shards: Sequence[str]) ->
     wanted = set(shards)
     sets = [path for path, names in listed.items() if wanted.intersection(names)]
     marks = {cache_name(shard) for shard in shards}
-    return sets + [path for path in _files(index) if path.name.partition(".")[0] in marks]
+    return sets + [
+        path for path in _files(index) if path.name.lstrip(".").partition(".")[0] in marks
+    ]
 
 
 def _logs(folder: Path, shards: Sequence[str]) -> list[Path]:

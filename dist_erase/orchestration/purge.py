@@ -30,7 +30,8 @@ NOT_DELETED = (
     "the source shards, data sets made from them, review sheets of `data split`, and files that "
     "`data verify --quarantine` wrote",
     "metrics in Prometheus' own storage (no names are in them), Ray's logs outside the run folder",
-    "other runs' folders, backups and copies",
+    "other runs' folders, backups and copies, block caches on other machines",
+    "what the commands of `pipe:` shards wrote (beside block_cache.dir, or among temporary files)",
 )
 _SCHEMA_VERSION = 1
 

@@ -169,7 +169,7 @@ class _Recording:
 def _recipe(config: RunConfig | PretrainConfig) -> Recipe:
     cache = index_cache(config)
     if isinstance(config, PretrainConfig):
-        return recipe_for_pretrain(config, plan_pretrain(config, cache, held_out=False))
+        return recipe_for_pretrain(config, plan_pretrain(config, cache, held_out=False, trust=True))
     return recipe_for_run(config, plan_run(config, cache, look_for_overlap=False, held_out=False))
 
 

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dist_erase.config.data import SourceConfig, StreamingConfig, named_sources, pattern_problem
+from dist_erase.config.data import (
+    MAX_PIXELS,
+    SourceConfig,
+    StreamingConfig,
+    named_sources,
+    pattern_problem,
+    pipe_problem,
+)
 from dist_erase.config.load import kind_of, load_config
 from dist_erase.config.run import NamedRunConfig, PretrainConfig, RunConfig
 from dist_erase.data.captions import CaptionPlan, read_class_names
@@ -53,6 +60,7 @@ class ChosenSets:
         settings: how shards are read.
         seed: draws the shards that `max_shards` asks for.
         classes_file: names the classes; None if not given.
+        max_pixels: `data.max_pixels`.
     """
 
     sets: tuple[NamedSet, ...]
@@ -60,6 +68,7 @@ class ChosenSets:
     settings: SourceSettings
     seed: int
     classes_file: str | None
+    max_pixels: int
 
     def captions(self, chosen: NamedSet) -> CaptionPlan:
         """The plan of a set's captions; UserError if class names are needed and not known."""
@@ -103,6 +112,7 @@ def choose_sets(
         settings=SourceSettings.of(data),
         seed=config.seed,
         classes_file=data.classes,
+        max_pixels=data.max_pixels,
     )
 
 
@@ -124,10 +134,11 @@ def _named(where: str, source: SourceConfig, data: StreamingConfig) -> NamedSet:
 
 
 def _of_patterns(patterns: Sequence[str], index_dir: Path | None, caption: str) -> ChosenSets:
-    if caption not in ("txt", "cls") and not (caption.startswith("json:") and len(caption) > 5):
-        raise UserError("--caption", f"is {caption!r}.", "Write txt, cls or json:KEY.")
+    is_field = caption.startswith("json:") and len(caption) > 5
+    if caption not in ("txt", "txt:lines", "cls") and not is_field:
+        raise UserError("--caption", f"is {caption!r}.", "Write txt, txt:lines, cls or json:KEY.")
     for pattern in patterns:
-        if refused := pattern_problem(pattern):
+        if refused := pattern_problem(pattern) or pipe_problem(pattern):
             raise UserError("PATTERN", *refused)
     return ChosenSets(
         sets=tuple(
@@ -143,4 +154,5 @@ def _of_patterns(patterns: Sequence[str], index_dir: Path | None, caption: str) 
         settings=SourceSettings(),
         seed=0,
         classes_file=None,
+        max_pixels=MAX_PIXELS,
     )

@@ -44,7 +44,8 @@ class BatchAccount:
             {plan.name: len(plan.index) for plan in plans},
             {plan.name: plan.max_corrupt_fraction for plan in plans},
         )
-        self._quarantine.add(context.from_first(lambda: read_quarantine(folder)))
+        # Not judged: what was repaired since must not stop the run again.
+        self._quarantine.recall(context.from_first(lambda: read_quarantine(folder)))
 
     def take(self, batch: PairBatch) -> Agreed:
         """Agrees on the next batch (a collective).

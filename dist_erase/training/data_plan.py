@@ -186,7 +186,9 @@ def plan_run(
     )
 
 
-def plan_pretrain(config: PretrainConfig, cache_dir: Path, *, held_out: bool = True) -> DataPlan:
+def plan_pretrain(
+    config: PretrainConfig, cache_dir: Path, *, held_out: bool = True, trust: bool = False
+) -> DataPlan:
     """Indexes the sets of a pretraining run; raises UserError as `plan_run` does."""
     data = config.data
     classes = read_class_names(data.classes) if data.classes else ()
@@ -198,6 +200,7 @@ def plan_pretrain(config: PretrainConfig, cache_dir: Path, *, held_out: bool = T
         cache_dir=cache_dir,
         seed=config.seed,
         tolerant=data.max_corrupt_fraction > 0,
+        trust=trust,
     )
     batch = config.train.batch
     order = Order(

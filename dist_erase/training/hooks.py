@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from dist_erase.batch import PairBatch
 from dist_erase.observability.emit import Metrics
@@ -46,8 +47,15 @@ class RunLog:
 
 
 def _append(path: Path, row: Any) -> None:
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row) + "\n")
+    with path.open("ab+") as stream:
+        if stream.tell() and not _ends_whole(stream):
+            stream.write(b"\n")  # after half a line of a process that was killed
+        stream.write(json.dumps(row).encode() + b"\n")
+
+
+def _ends_whole(stream: BinaryIO) -> bool:
+    stream.seek(-1, os.SEEK_END)
+    return stream.read(1) == b"\n"
 
 
 def record_step(

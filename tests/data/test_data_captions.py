@@ -86,7 +86,6 @@ def test_equal_captions_have_equal_ids_and_classes_whatever_the_template() -> No
         ("txt", {}, "structure"),
         ("txt:lines", {"txt": b"\n \n"}, "caption"),
         ("txt:lines", {"json": b"{}"}, "structure"),
-        ("txt", {"txt": b"x", "cls": b"seven"}, "class"),
         ("json:text", {"json": b"{"}, "caption"),
         ("json:text", {"json": b"[" * 100_000}, "caption"),
         ("json:text", {"json": rb'{"text": "\ud800"}'}, "caption"),
@@ -104,7 +103,8 @@ def test_equal_captions_have_equal_ids_and_classes_whatever_the_template() -> No
         ("cls", {"cls": b"2"}, "class"),
         ("cls", {"cls": b"-1"}, "class"),
         ("cls", {"txt": b"x"}, "structure"),
-        ("txt", {"txt": b"x", "cls": b"9" * 30}, "class"),
+        ("cls", {"cls": b"9" * 30}, "class"),
+        ("cls", {"cls": b"seven"}, "class"),
     ],
 )
 def test_unusable_captions(member: str, raw: dict[str, bytes], reason: str) -> None:
@@ -141,3 +141,9 @@ def test_class_files(tmp_path: Path, content: bytes, said: str) -> None:
     assert str(path) in str(caught.value)
     with pytest.raises(UserError, match=r"cannot read .* \(No such file"):
         read_class_names(str(tmp_path / "none.json"))
+
+
+@pytest.mark.parametrize("label", [b"n02099601", b"-3", b"9" * 30])
+def test_a_class_that_nobody_asked_for_may_be_anything(label: bytes) -> None:
+    caption = CaptionPlan().caption({"txt": b"a dog", "cls": label})
+    assert (caption.text, caption.label) == ("a dog", -1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
 import struct
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +51,47 @@ def test_a_count_found_wrong_later_names_shard_and_side_file(shards: Shards, wro
     (folder / "000_stats.json").write_text(json.dumps({"successes": wrong}))
     with pytest.raises(UserError, match=f"holds 5 samples, but .*000_stats.json says {wrong}"):
         indexed(f"{folder}/*.tar").open(0)
+
+
+def test_a_wrong_side_file_can_be_mended_or_removed(shards: Shards, tmp_path: Path) -> None:
+    folder, cache = Path(shards([5])).parent, tmp_path / "index"
+    side = folder / "000_stats.json"
+    side.write_text(json.dumps({"successes": 6}))
+    assert indexed(f"{folder}/*.tar", cache).counts == (6,)
+    side.write_text(json.dumps({"successes": 5, "count": 5}))
+    assert indexed(f"{folder}/*.tar", cache).counts == (5,)
+    side.write_text(json.dumps({"successes": 7, "count": 700}))
+    assert indexed(f"{folder}/*.tar", cache).counts == (7,)
+    side.unlink()
+    assert indexed(f"{folder}/*.tar", cache).counts == (5,)
+
+
+def test_other_samples_in_a_file_of_the_same_size_are_another_set(shards: Shards) -> None:
+    one, other = Path(shards([3], "a")).parent, Path(shards([3], "b")).parent
+    assert (one / "000.tar").stat().st_size == (other / "000.tar").stat().st_size
+    assert indexed(f"{one}/*.tar").fingerprint != indexed(f"{other}/*.tar").fingerprint
+
+
+def test_names_in_other_encodings_are_read(shards: Shards, tmp_path: Path) -> None:
+    path = tmp_path / "latin.tar"
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as tar:
+        for suffix, data in (("jpg", b"x"), ("txt", b"a caption")):
+            header = tarfile.TarInfo(f"caf\xe9.{suffix}")
+            header.size = len(data)
+            tar.addfile(header, io.BytesIO(data))
+    index = indexed(str(path))
+    [(_, raw)] = iterate_raw(index)
+    assert not isinstance(raw, BadSampleError)
+    assert raw["txt"] == b"a caption"
+    assert index.label(0)[2] == "caf\ufffd"
+
+
+def test_a_damaged_kept_scan_is_made_again(shards: Shards, tmp_path: Path) -> None:
+    pattern, cache = shards([3]), tmp_path / "index"
+    indexed(pattern, cache)
+    [kept] = cache.glob("*.npz")
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert len(indexed(pattern, cache).open(0)) == 3
 
 
 @pytest.mark.parametrize(

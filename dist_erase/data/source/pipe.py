@@ -32,7 +32,8 @@ class PipeSource:
 
     def __init__(self, folder: str | None) -> None:
         own = Path(tempfile.gettempdir()) / f"dist-erase-pipes-{os.getuid()}"
-        self._folder = Path(folder) / "pipes" if folder else own
+        # Beside the block cache, which deletes what it does not know.
+        self._folder = Path(f"{folder.rstrip('/')}-pipes") if folder else own
         self._local = LocalSource()
 
     def read(self, shard: str, start: int, stop: int) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from pathlib import Path
 from dist_erase.config.nearest import did_you_mean
 from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.read import RawSample
-from dist_erase.errors import BadSampleError, UserError
+from dist_erase.errors import UserError
 
 FORGET, ASSOCIATION, IDENTITY = 1, 2, 4  # bits of a sample
 
@@ -139,30 +138,15 @@ def compile_rule(rule: SetRule, *, option: str, classes: Sequence[str]) -> Match
 def read_captions(raw: RawSample, plan: CaptionPlan) -> tuple[list[str], int]:
     """All captions of a sample and its class number (-1 where there is none).
 
-    A field of the .json member may hold a list of captions.
-
     Raises:
         BadSampleError: a caption or the class number is unusable.
     """
-    if plan.member.startswith("json:") and (several := _list_field(raw, plan.member[5:])):
-        # Each alone, so that one of several is held to what a single one is held to.
-        name = plan.member[5:]
-        alone = [{**raw, "json": json.dumps({name: caption}).encode()} for caption in several]
-        captions = [plan.caption(one) for one in alone]
-        return [caption.text for caption in captions], captions[0].label
-    caption = plan.caption(raw)
-    return [caption.text], caption.label
-
-
-def _list_field(raw: RawSample, name: str) -> list[object]:
-    try:
-        fields = json.loads(raw.get("json", b""))
-    except (ValueError, RecursionError):
-        return []  # the caption plan says what is wrong
-    value = fields.get(name) if isinstance(fields, dict) else None
-    if isinstance(value, list) and not value:
-        raise BadSampleError("caption", f".json has an empty list in field {name!r}")
-    return value if isinstance(value, list) else []
+    first = plan.caption(raw)
+    if plan.member == "cls":
+        return [first.text], first.label
+    # Each by its own draw, so that one of several is held to what a single one is held to.
+    number = len(plan.texts(raw))
+    return [plan.caption(raw, draw).text for draw in range(number)], first.label
 
 
 def _class_number(name: str, option: str, classes: Sequence[str]) -> int:

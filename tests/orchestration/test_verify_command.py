@@ -155,6 +155,7 @@ def test_a_failed_read_is_no_bad_content_and_is_tried_again(tmp_path):
         stream="eval",
         captions=CaptionPlan(),
         deep=True,
+        max_pixels=10**8,
         settings=SourceSettings(),
         folder=tmp_path / "index",
     )
