@@ -224,6 +224,18 @@ def test_with_nothing_allowed_the_first_bad_sample_stops_the_run(
     assert "data.max_corrupt_fraction" in caught.value.mend
 
 
+@pytest.mark.parametrize("window", [16, 10_000])
+def test_a_pass_reads_little_more_than_the_set_where_the_cache_is_small(
+    shards: Shards, make: Make, window: int
+) -> None:
+    index = index_set(SourceConfig(shards=shards([200], "large")), where="data.retain")
+    order = Order(counts=index.counts, block=8, window=window, streams=4, batch=4, seed=0)
+    plan = StreamPlan(name="retain", index=index, order=order, captions=CaptionPlan())
+    stream = make({"retain": plan}, cache_bytes=index.bytes // 4)
+    read = sum(next(stream).read_bytes["retain"] for _ in range(order.run))
+    assert read < 2 * index.bytes
+
+
 def test_a_set_without_a_usable_sample_is_an_error_not_a_hang(plans: Plans, make: Make) -> None:
     stream = make(plans(corrupt(*range(50)), retain={"max_corrupt_fraction": 1.0}))
     with pytest.raises(UserError, match="100 retain samples in a row are unusable"):
