@@ -78,7 +78,7 @@ def test_pickled_members_beside_a_pair_are_left_alone(
         ("txt", "txt", "caption"),
         ("txt", "txt:lines", "caption"),
         ("json", "json:caption", "caption"),
-        ("cls", "txt", "class"),
+        ("cls", "cls", "class"),
     ],
 )
 def test_a_pickle_under_another_name_is_a_bad_sample(
@@ -92,6 +92,6 @@ def test_a_pickle_under_another_name_is_a_bad_sample(
 ) -> None:
     raw = {"jpg": encoded(0), "txt": b"x", "cls": b"0"} | {suffix: bomb}
     with pytest.raises(BadSampleError) as caught:
-        decode_pair(raw, 0, captions=CaptionPlan(member=member), image=spec)
+        decode_pair(raw, 0, captions=CaptionPlan(member=member, classes=("x",)), image=spec)
     assert caught.value.reason == reason
     assert not crater.exists()
