@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dist_erase.batch import ImageSpec, PairBatch, Quarantined, Samples, StreamName
 from dist_erase.config.train import AugmentConfig
@@ -75,19 +76,24 @@ class PartMaker:
         )
         self._forget = rest[0] if rest else None
 
-    def make(self, step: int) -> PairBatch:
+    def make(self, step: int, images: dict[StreamName, Tensor] | None = None) -> PairBatch:
         """The part of a step; the same whatever was made before.
+
+        Args:
+            step: counted from 0.
+            images: where each set's images go, uint8 [n, 3, H, W]; None = into new memory.
 
         Raises:
             OSError: a read failed.
             UserError: a shard changed, or a set has hardly any usable sample.
         """
-        retain, bad, read_bytes = self._retain.take(step)
+        places = images or {}
+        retain, bad, read_bytes = self._retain.take(step, places.get("retain"))
         if self._forget is None:
             return PairBatch(
                 step=step, retain=retain, quarantined=bad, read_bytes={"retain": read_bytes}
             )
-        forget, forget_bad, forget_bytes = self._forget.take(step)
+        forget, forget_bad, forget_bytes = self._forget.take(step, places.get("forget"))
         return PairBatch(
             step=step,
             retain=retain,
@@ -118,7 +124,9 @@ class _SetPart:
         block = 1 if whole and plan.index.bytes > cache.limit > 0 else plan.order.block
         self._reader = BlockReader(plan.index, block=block, cache=cache, streams=cache_shared_by)
 
-    def take(self, step: int) -> tuple[Samples, tuple[Quarantined, ...], int]:
+    def take(
+        self, step: int, images: Tensor | None
+    ) -> tuple[Samples, tuple[Quarantined, ...], int]:
         """Samples, what had to be replaced, bytes read."""
         before = self._reader.read_bytes
         bad: list[Quarantined] = []
@@ -132,7 +140,7 @@ class _SetPart:
                 places.positions, views, places.passes, places.slots, strict=True
             )
         ]
-        samples = collate(pairs, self._settings.tokenizer)
+        samples = collate(pairs, self._settings.tokenizer, images=images)
         return samples, tuple(bad), self._reader.read_bytes - before
 
     def _views(self, passes: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.uint64]:

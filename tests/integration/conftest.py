@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 import yaml
-from support.runs import BIN, ROOT, Bench
+from support.runs import BIN, ROOT, Bench, finish, kill_one, wait_for_step
 from support.scraping import scrape_until_done
 
 from dist_erase.data.build.digits import build_digits
@@ -96,3 +96,16 @@ def reference(bench):
     scraped, output = scrape_until_done(process, bench.folder("reference"))
     assert process.returncode == 0, output
     return bench.folder("reference"), scraped, output
+
+
+@pytest.fixture(scope="session")
+def disturbed(bench):
+    """The same run, in which a teacher and later a worker were killed."""
+    folder = bench.folder("disturbed")
+    process = bench.start("disturbed")
+    wait_for_step(folder, 2, process)
+    kill_one("ray::TeacherReplica")
+    wait_for_step(folder, 6, process)
+    kill_one("ray::RayTrainWorker")
+    finish(process)
+    return folder
