@@ -3,7 +3,7 @@
 To add a metric, write its record in `definitions/` and its attribute in `emit.Metrics`; a test
 holds the two together. Names follow https://prometheus.io/docs/practices/naming: prefix
 `dist_erase_`, base units, `_total` for counters, `_info` for static facts. Every series also
-carries COMMON_LABELS. How one is renamed or removed: docs/monitoring.md.
+carries COMMON_LABELS. How one is renamed or removed: docs/metrics.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 import pytest
 
 from dist_erase.observability.emit import Metrics
+from dist_erase.observability.metrics import COSINE_BUCKETS
 from dist_erase.observability.snapshot import to_text
 
 
@@ -106,3 +107,23 @@ def test_run_info_states_all_facts_once():
         ValueError, match="needs exactly version, config_hash, world_size, ray_job_id"
     ):
         metrics.run_info.set(**facts)
+
+
+def test_many_observations_at_once_are_as_one_by_one():
+    one, many = student(), student()
+    cosines = [-0.9, -0.8, 0.05, 0.31, 1.0, 1.00001]
+    bounds = COSINE_BUCKETS
+    counts = [0] * (len(bounds) + 1)
+    for cosine in cosines:
+        one.pair_similarity.observe(cosine, "forget")
+        counts[sum(bound < cosine for bound in bounds)] += 1
+    many.pair_similarity.add(counts, sum(cosines), "forget")
+    shown = {k: v for k, v in values(one).items() if "pair_similarity" in k}
+    assert shown == {k: v for k, v in values(many).items() if "pair_similarity" in k}
+    name = "dist_erase_pair_similarity"
+    assert shown[f'{name}_bucket{{le="-0.8",stream="forget"}}'] == 2
+    assert shown[f'{name}_bucket{{le="1.0",stream="forget"}}'] == 5
+    assert shown[f'{name}_bucket{{le="+Inf",stream="forget"}}'] == 6
+    assert shown[f'{name}_count{{stream="forget"}}'] == 6
+    assert f'{name}_sum{{stream="forget"}}' not in shown  # a sum that falls is no counter
+    assert shown[f'{name}_count{{stream="retain"}}'] == 0
