@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -20,9 +21,19 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dist_erase import storage
 from dist_erase.observability.emit import Metrics
+from dist_erase.observability.memory import record_memory
 
 _END = "# EOF\n"
 _log = logging.getLogger(__name__)
+
+
+# Stands in a path for the name of the machine, so that one path serves processes on many.
+NODE = "{node}"
+
+
+def on_this_node(folder: Path) -> Path:
+    """The folder on this machine: a last component `NODE` becomes the host name."""
+    return folder.with_name(platform.node()) if folder.name == NODE else folder
 
 
 class _Families:
@@ -32,11 +43,15 @@ class _Families:
         self._families = families
 
     def collect(self) -> Iterator[Metric]:
-        """Those that have a value, without the `_created` series that Prometheus ignores."""
-        for family in self._families:
-            family.samples = [s for s in family.samples if not s.name.endswith("_created")]
-            if family.samples:
-                yield family
+        """Those that have a value."""
+        return (family for family in without_created(self._families) if family.samples)
+
+
+def without_created(families: Iterable[Metric]) -> Iterator[Metric]:
+    """The families without their `_created` series, which Prometheus ignores."""
+    for family in families:
+        family.samples = [s for s in family.samples if not s.name.endswith("_created")]
+        yield family
 
 
 def to_text(families: Iterable[Metric]) -> str:
@@ -54,12 +69,14 @@ def from_text(text: str) -> list[Metric]:
 class SnapshotWriter:
     """Writes `metrics` to FOLDER/ROLE-RANK-PID.prom from a thread, until `close`.
 
+    A last component `NODE` of the folder becomes the host name.
+
     A folder that cannot be written costs the metrics, never the run: one warning is logged and
     every later second tries again.
     """
 
     def __init__(self, metrics: Metrics, folder: Path, every_seconds: float = 1.0) -> None:
-        self.path = folder / f"{metrics.role}-{metrics.rank}-{os.getpid()}.prom"
+        self.path = on_this_node(folder) / f"{metrics.role}-{metrics.rank}-{os.getpid()}.prom"
         self._metrics = metrics
         self._every_seconds = every_seconds
         self._failed = False
@@ -81,6 +98,7 @@ class SnapshotWriter:
 
     def _write(self) -> None:
         self._metrics.heartbeat_timestamp_seconds.set(time.time())
+        record_memory(self._metrics)
         try:
             storage.write_text(self.path, to_text(self._metrics.registry.collect()))
             self._failed = False

@@ -53,9 +53,10 @@ def pretrain(config: PretrainConfig, *, overwrite: bool) -> Pretrained:
     data = plan_pretrain(config, index_cache(config))
     recipe = recipe_for_pretrain(config, data)
     folder = claim(config, resume=state == "same" and not overwrite, overwrite=overwrite)
-    with watched(config.observe, folder, run=config.run.name), single_rank() as context:
+    at = metrics_folder(config.observe, folder)
+    with watched(config.observe, folder, metrics_at=at), single_rank() as context:
         metrics = Metrics(run=config.run.name, role="student", rank=0)
-        snapshots = SnapshotWriter(metrics, metrics_folder(folder))
+        snapshots = SnapshotWriter(metrics, at)
         outcome = train(recipe, folder=folder, context=context, teacher=None, metrics=metrics)
         snapshots.close()
     figures = _figures(config, data, folder)

@@ -5,6 +5,8 @@ from pathlib import Path
 import cli_surface
 
 from dist_erase.config.reference import reference
+from dist_erase.observability import reference as metrics_reference
+from dist_erase.observability.metrics import DEFINITIONS
 
 ROOT = Path(__file__).parents[2]
 
@@ -12,6 +14,12 @@ ROOT = Path(__file__).parents[2]
 def test_the_reference_of_configuration_keys_is_not_stale():
     written = (ROOT / "docs/reference/config.md").read_text(encoding="utf-8")
     assert written == reference(), "run `make generate`"
+
+
+def test_the_reference_of_metrics_is_not_stale_and_names_all_of_them():
+    written = (ROOT / "docs/reference/metrics.md").read_text(encoding="utf-8")
+    assert written == metrics_reference.reference(), "run `make generate`"
+    assert [name for d in DEFINITIONS if f"| `{(name := d.name)}` |" not in written] == []
 
 
 def test_the_reference_names_every_kind_of_key():

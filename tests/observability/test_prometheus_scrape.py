@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dist_erase.observability.emit import Metrics
-from dist_erase.observability.exporter import RunExporter
+from dist_erase.observability.exporter import Exposure, RunExporter
 from dist_erase.observability.snapshot import SnapshotWriter
 
 CONFIG = Path(__file__).parents[2] / "monitoring/prometheus/prometheus.yml"
@@ -79,11 +79,12 @@ def test_prometheus_finds_a_run_by_file_sd_and_gets_its_last_values(prometheus, 
     folder = tmp_path / "runs/seven/metrics"
     exporter = RunExporter(
         folder,
-        run="seven",
-        file_sd=tmp_path / "runs/.file_sd/seven.json",
-        bind="127.0.0.1",
-        port=0,
-        grace_seconds=30,
+        Exposure(
+            run="seven",
+            discovery=tmp_path / "runs/.file_sd",
+            grace_seconds=30,
+            ray_job_id="01000000",
+        ),
     )
     ranks = [Metrics(run="seven", role="student", rank=rank) for rank in (0, 1)]
     writers = [SnapshotWriter(metrics, folder, every_seconds=0.1) for metrics in ranks]
