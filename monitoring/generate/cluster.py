@@ -1,0 +1,384 @@
+"""The board "Cluster and reliability": is everything alive, and is the work safe?"""
+
+from __future__ import annotations
+
+from monitoring.generate.limits import (
+    CHECKPOINT_AGE_SECONDS,
+    CORRUPT_SHARE,
+    HEARTBEAT_AGE_SECONDS,
+    MEMORY_SHARE,
+)
+from monitoring.generate.promql import PLACED, RUN, last, mean, where
+from monitoring.generate.promql import selector as of
+from monitoring.generate.records import Board, Panel, Query, Row
+from monitoring.generate.unlearning import MARKS
+
+_POOL = "only with a teacher pool"
+_GPU = "only on GPUs"
+_DCGM = "only where NVIDIA's DCGM exporter is scraped"
+_ON_NODE = '{Hostname=~"$node"}'
+_NOTHING_WRONG = "only where something went wrong"
+
+_fresh = (
+    f"(time() - {of('heartbeat_timestamp_seconds', where(RUN, role='student'))}) < "
+    f"{HEARTBEAT_AGE_SECONDS:g}"
+)
+
+_AT_A_GLANCE = Row(
+    title="At a glance",
+    panels=(
+        Panel(
+            title="Ranks alive",
+            about="Training processes that wrote metrics within the last minute. Bad: fewer than "
+            "ray.workers while the run trains. None before and after training.",
+            kind="stat",
+            queries=(Query(expr=f"count({_fresh}) or vector(0)"),),
+            width=3,
+            height=5,
+            decimals=0,
+            base="red",
+            steps=((1, "green"),),
+        ),
+        Panel(
+            title="Teacher replicas that answer",
+            about="Share of the pool. Bad: below 100 % for longer than a restart takes.",
+            kind="stat",
+            queries=(Query(expr=f"avg({last('teacher_replica_up')})", may_be_empty=_POOL),),
+            unit="percentunit",
+            width=3,
+            height=5,
+            base="red",
+            steps=((0.5, "orange"), (1.0, "green")),
+        ),
+        Panel(
+            title="Restarts of workers",
+            about="Deaths that Ray mended by starting the workers again from a checkpoint.",
+            kind="stat",
+            queries=(Query(expr=f"sum({last('worker_restarts_total')})"),),
+            width=3,
+            height=5,
+            decimals=0,
+            steps=((1, "yellow"), (3, "red")),
+        ),
+        Panel(
+            title="Age of the newest checkpoint",
+            about="Work that a crash now would cost. Bad: longer than you would like to lose; "
+            "lower train.checkpoint.every_steps.",
+            kind="stat",
+            queries=(Query(expr=f"time() - max({of('checkpoint_timestamp_seconds', RUN)})"),),
+            unit="s",
+            width=3,
+            height=5,
+            decimals=0,
+            steps=((CHECKPOINT_AGE_SECONDS / 2, "yellow"), (CHECKPOINT_AGE_SECONDS, "red")),
+        ),
+        Panel(
+            title="Checkpoints that failed",
+            about="Checkpoints that could not be written. Bad: any.",
+            kind="stat",
+            queries=(Query(expr=f"sum({last('checkpoint_failures_total')})"),),
+            width=3,
+            height=5,
+            decimals=0,
+            steps=((1, "red"),),
+        ),
+        Panel(
+            title="Unusable samples",
+            about="Share of pairs that were replaced because of their content. At "
+            "data.max_corrupt_fraction the run stops.",
+            kind="stat",
+            queries=(
+                Query(
+                    expr=f"(sum({last('corrupt_samples_total')}) or vector(0)) / "
+                    f"sum({last('samples_total')})"
+                ),
+            ),
+            unit="percentunit",
+            width=3,
+            height=5,
+            decimals=2,
+            steps=((CORRUPT_SHARE / 5, "yellow"), (CORRUPT_SHARE, "red")),
+        ),
+        Panel(
+            title="Fullest host memory",
+            about="Memory in use on the node that is worst off. Bad: red; the kernel then kills "
+            "processes.",
+            kind="gauge",
+            queries=(
+                Query(
+                    expr=f"max({of('host_memory_bytes', where(RUN, kind='used'))}"
+                    f" / ignoring (kind) {of('host_memory_bytes', where(RUN, kind='total'))})"
+                ),
+            ),
+            unit="percentunit",
+            width=3,
+            height=5,
+            low=0,
+            high=1,
+            steps=((0.8, "orange"), (MEMORY_SHARE, "red")),
+        ),
+        Panel(
+            title="Alerts firing",
+            about="Rules of monitoring/alerts that fire for this run now.",
+            kind="stat",
+            queries=(Query(expr=f'count(ALERTS{{{RUN},alertstate="firing"}}) or vector(0)'),),
+            width=3,
+            height=5,
+            decimals=0,
+            steps=((1, "red"),),
+        ),
+    ),
+)
+
+_ALIVE = Row(
+    title="Who is alive",
+    panels=(
+        Panel(
+            title="Silence of each process",
+            about="Seconds since each process last wrote its metrics; it writes every second. "
+            "Bad: a line that rises while the others stay down. Students rise together once "
+            "training is over.",
+            kind="lines",
+            queries=(
+                Query(
+                    expr=f"time() - {of('heartbeat_timestamp_seconds', PLACED)}",
+                    legend="{{role}} {{rank}}",
+                ),
+            ),
+            unit="s",
+            low=0,
+            steps=((HEARTBEAT_AGE_SECONDS, "red"),),
+            limit_line=True,
+        ),
+        Panel(
+            title="Teacher replicas",
+            about="Each replica over time. A short red piece is a death that Ray mended.",
+            kind="states",
+            queries=(
+                Query(
+                    expr=f"max by (replica) ({of('teacher_replica_up', RUN)})",
+                    legend="replica {{replica}}",
+                    may_be_empty=_POOL,
+                ),
+            ),
+            states=((0, "does not answer", "red"), (1, "answers", "green")),
+        ),
+        Panel(
+            title="Teacher requests that failed",
+            about="Failures by reason and batches asked for again elsewhere, in all. A death of a "
+            "replica makes a few; bad: they keep coming.",
+            kind="lines",
+            queries=(
+                Query(
+                    expr=f"sum by (reason) ({of('teacher_failures_total', RUN)})",
+                    legend="failed: {{reason}}",
+                    may_be_empty=_NOTHING_WRONG,
+                ),
+                Query(expr=f"sum({of('teacher_resubmissions_total', RUN)})", legend="asked again"),
+            ),
+            low=0,
+        ),
+    ),
+)
+
+_SAFE = Row(
+    title="Is the work safe?",
+    panels=(
+        Panel(
+            title="Steps and checkpoints",
+            about="What lies between the lines would be done again after a crash. A drop of the "
+            "upper line is a restart.",
+            kind="lines",
+            queries=(
+                Query(expr=f"max({of('step', RUN)})", legend="step"),
+                Query(
+                    expr=f"max({of('checkpoint_last_step', RUN)})",
+                    legend="newest checkpoint",
+                    dashed=True,
+                ),
+            ),
+            width=6,
+            low=0,
+        ),
+        Panel(
+            title="Time to write a checkpoint",
+            about="Mean of the ranks. The run stands still meanwhile.",
+            kind="lines",
+            queries=(
+                Query(
+                    expr=mean("checkpoint_seconds", RUN, "run"),
+                    legend="mean",
+                    may_be_empty="between checkpoints",
+                ),
+            ),
+            unit="s",
+            width=6,
+            low=0,
+        ),
+        Panel(
+            title="Size of a checkpoint",
+            about="All ranks' parts together; train.checkpoint.keep_last of them are kept.",
+            kind="lines",
+            queries=(Query(expr=f"max({of('checkpoint_size_bytes', RUN)})", legend="newest"),),
+            unit="bytes",
+            width=6,
+            low=0,
+        ),
+        Panel(
+            title="Unusable samples by reason",
+            about="Samples replaced because of their content, in all; quarantine.jsonl lists "
+            "them. Bad: a steady rise, a shard is broken.",
+            kind="lines",
+            queries=(
+                Query(
+                    expr=f"sum by (stream, reason) ({of('corrupt_samples_total', RUN)})",
+                    legend="{{stream}}: {{reason}}",
+                    may_be_empty=_NOTHING_WRONG,
+                ),
+            ),
+            width=6,
+            low=0,
+        ),
+    ),
+)
+
+_MEMORY = Row(
+    title="Memory",
+    panels=(
+        Panel(
+            title="Memory of each process",
+            about="Resident memory. Bad: a line that climbs without end.",
+            kind="lines",
+            queries=(
+                Query(
+                    expr=of("resident_memory_bytes", PLACED),
+                    legend="{{role}} {{rank}}",
+                ),
+            ),
+            unit="bytes",
+            low=0,
+        ),
+        Panel(
+            title="Memory of each node",
+            about="In use, and all that the machine or container has.",
+            kind="lines",
+            queries=(
+                Query(
+                    expr=f"max by (node, kind) ({of('host_memory_bytes', PLACED)})",
+                    legend="{{node}} {{kind}}",
+                ),
+            ),
+            unit="bytes",
+            low=0,
+        ),
+        Panel(
+            title="Memory of each device",
+            about="GPU memory by kind. Bad: reserved close to all there is.",
+            kind="lines",
+            queries=(
+                Query(
+                    expr=f"max by (rank, kind) ({of('device_memory_bytes', PLACED)})",
+                    legend="rank {{rank}} {{kind}}",
+                    may_be_empty=_GPU,
+                ),
+            ),
+            unit="bytes",
+            low=0,
+        ),
+    ),
+)
+
+_WHAT_RUNS = Row(
+    title="What runs",
+    panels=(
+        Panel(
+            title="Versions",
+            about="Facts of the run, as in its report. Compare the configuration's hash.",
+            kind="table",
+            queries=(Query(expr=last("run_info"), legend="run"),),
+            width=18,
+            height=5,
+            labels=(
+                "run",
+                "config_hash",
+                "world_size",
+                "version",
+                "python",
+                "torch",
+                "deepspeed",
+                "ray",
+                "open_clip",
+            ),
+        ),
+        Panel(
+            title="Broken snapshots",
+            about="Metric files that a scrape left out. A few around a kill are harmless.",
+            kind="lines",
+            queries=(
+                Query(expr=f"sum({of('exporter_skipped_snapshots_total', RUN)})", legend="skipped"),
+            ),
+            width=6,
+            height=5,
+            low=0,
+        ),
+    ),
+)
+
+_DEVICES = Row(
+    title="GPUs, by NVIDIA's DCGM exporter",
+    collapsed=True,
+    panels=(
+        Panel(
+            title="Tensor cores busy",
+            about="Share of cycles in which the tensor pipe works: the hardware's view of "
+            "FLOPs utilisation.",
+            kind="lines",
+            queries=(
+                Query(
+                    expr=f"avg by (Hostname, gpu) (DCGM_FI_PROF_PIPE_TENSOR_ACTIVE{_ON_NODE})",
+                    legend="{{Hostname}} {{gpu}}",
+                    may_be_empty=_DCGM,
+                ),
+            ),
+            unit="percentunit",
+            low=0,
+            high=1,
+        ),
+        Panel(
+            title="GPU memory",
+            about="In use, of the whole device, other programs included.",
+            kind="lines",
+            queries=(
+                Query(
+                    expr=f"max by (Hostname, gpu) (DCGM_FI_DEV_FB_USED{_ON_NODE}) * 1048576",
+                    legend="{{Hostname}} {{gpu}}",
+                    may_be_empty=_DCGM,
+                ),
+            ),
+            unit="bytes",
+            low=0,
+        ),
+        Panel(
+            title="Power",
+            about="Watts. A busy GPU near its limit is as it should be.",
+            kind="lines",
+            queries=(
+                Query(
+                    expr=f"max by (Hostname, gpu) (DCGM_FI_DEV_POWER_USAGE{_ON_NODE})",
+                    legend="{{Hostname}} {{gpu}}",
+                    may_be_empty=_DCGM,
+                ),
+            ),
+            unit="watt",
+            low=0,
+        ),
+    ),
+)
+
+BOARD = Board(
+    uid="dist-erase-cluster",
+    title="Cluster and reliability",
+    about="Is every process alive, is the work safe, is there room?",
+    rows=(_AT_A_GLANCE, _ALIVE, _SAFE, _MEMORY, _WHAT_RUNS, _DEVICES),
+    annotations=MARKS,
+)
