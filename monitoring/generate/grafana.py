@@ -21,7 +21,6 @@ from monitoring.generate.promql import RUN, selector
 from monitoring.generate.records import COLUMNS, Annotation, Board, Row
 
 with warnings.catch_warnings():
-    # The SDK steers towards dashboards v2, which only Grafana 12 and later read.
     warnings.simplefilter("ignore", DeprecationWarning)
     from grafana_foundation_sdk.builders import dashboard as sdk
 

@@ -7,17 +7,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from grafana_foundation_sdk.builders import (
-    bargauge,
-    common,
-    gauge,
-    heatmap,
-    prometheus,
-    stat,
-    statetimeline,
-    table,
-    timeseries,
-)
 from grafana_foundation_sdk.models.common import (
     BarGaugeDisplayMode,
     BigValueColorMode,
@@ -48,7 +37,19 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from monitoring.generate.records import Kind, Panel, Query
 
 with warnings.catch_warnings():
+    # The SDK steers towards dashboards v2, which only Grafana 12 and later read.
     warnings.simplefilter("ignore", DeprecationWarning)
+    from grafana_foundation_sdk.builders import (
+        bargauge,
+        common,
+        gauge,
+        heatmap,
+        prometheus,
+        stat,
+        statetimeline,
+        table,
+        timeseries,
+    )
     from grafana_foundation_sdk.builders import dashboard as sdk
 
 DATASOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
