@@ -174,6 +174,7 @@ def _state_facts(metrics: Metrics, config: RunConfig) -> None:
         version=found.pop("dist_erase"),
         config_hash=config_hash(config),
         world_size=str(config.ray.workers),
+        ray_job_id=ray.get_runtime_context().get_job_id(),
         **found,
     )
 

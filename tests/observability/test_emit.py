@@ -72,7 +72,7 @@ def test_evaluation_results_become_series():
             "tower_swap": {"new_image_old_text": {"forget": {"top1": 0.85}}},
         },
     )
-    shown = {k: v for k, v in values(metrics).items() if "evaluation" in k}
+    shown = {k: v for k, v in values(metrics).items() if "evaluation_ratio" in k}
     name = "dist_erase_evaluation_ratio"
     assert shown == {
         f'{name}{{measure="top1",phase="after",set="forget",task="zero_shot"}}': 0.02,
@@ -85,12 +85,24 @@ def test_evaluation_results_become_series():
 def test_run_info_states_all_facts_once():
     metrics = student()
     facts = dict.fromkeys(
-        ("version", "config_hash", "python", "torch", "deepspeed", "ray", "open_clip"), "1"
+        (
+            "version",
+            "config_hash",
+            "ray_job_id",
+            "python",
+            "torch",
+            "deepspeed",
+            "ray",
+            "open_clip",
+        ),
+        "1",
     )
     metrics.run_info.set(**facts, world_size="2")
     metrics.run_info.set(**facts, world_size="1")
     info = [name for name in values(metrics) if "run_info" in name]
     assert len(info) == 1
     assert 'world_size="1"' in info[0]
-    with pytest.raises(ValueError, match="needs exactly version, config_hash, world_size"):
+    with pytest.raises(
+        ValueError, match="needs exactly version, config_hash, world_size, ray_job_id"
+    ):
         metrics.run_info.set(**facts)

@@ -18,7 +18,8 @@ from dist_erase.observability.snapshot import from_text, to_text
 
 RUN = "seven"
 FACTS = dict.fromkeys(
-    ("version", "config_hash", "python", "torch", "deepspeed", "ray", "open_clip"), "1"
+    ("version", "config_hash", "ray_job_id", "python", "torch", "deepspeed", "ray", "open_clip"),
+    "1",
 )
 
 

@@ -1,0 +1,1 @@
+"""Every metric's record, one file for each group of questions; `observability.metrics` joins them."""
