@@ -57,10 +57,11 @@ def _braced(labels: str) -> str:
 _STEP = _by_run("step", 'role="student"')
 _UNFINISHED = f"{_STEP} < on (run) {_by_run('steps_planned')}"
 _SILENCE = '(time() - dist_erase_heartbeat_timestamp_seconds{role="student"})'
-_LEVEL = _by_run("mismatched_similarity")
+_LEVEL = 'max by (run) (avg_over_time(dist_erase_mismatched_similarity{stream="forget"}[5m]))'
 _BUDGET = _by_run("retain_budget_ratio")
 _MEASURED = _by_run("evaluation_ratio", 'phase="after"')
-_STOPPED_EARLY = f"({_by_run('goal_distance_ratio')} <= 0 or {_BUDGET} > 1 or {_MEASURED})"
+_DISTANCE = _by_run("goal_distance_ratio", 'goal=~"forget.*"')
+_STOPPED_EARLY = f"({_DISTANCE} < 0 or {_BUDGET} > 1 or {_MEASURED})"
 
 
 def _matched(window: str) -> str:
@@ -73,6 +74,12 @@ def _time_in(phases: str, by: str) -> str:
     """Seconds per second in these phases."""
     labels = f'phase=~"{phases}"' if phases else ""
     return f"sum by ({by}) (rate(dist_erase_phase_seconds_total{_braced(labels)}[5m]))"
+
+
+def _share(of: str, kind: str) -> str:
+    """The fullest memory of each node, as a share of its limit."""
+    used, limit = (f'dist_erase_{of}_memory_bytes{{kind="{name}"}}' for name in (kind, "limit"))
+    return f"max by (run, node) ({used} / ignoring (kind) {limit})"
 
 
 _OWN_WORK = "run_rank:dist_erase_own_work_seconds:rate5m"
@@ -175,11 +182,8 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         name="DistEraseCheckpointTooOld",
-        # Or: it was training that long ago and has none at all.
-        expr=f"(time() - {_by_run('checkpoint_timestamp_seconds')} > {CHECKPOINT_AGE_SECONDS:g}"
-        f" and on (run) ({_UNFINISHED})) or (time() - max by (run) (timestamp(dist_erase_step"
-        f'{{rank="0"}} offset {CHECKPOINT_AGE_SECONDS:g}s)) and on (run) ({_UNFINISHED}) unless'
-        " on (run) dist_erase_checkpoint_timestamp_seconds)",
+        expr=f"time() - {_by_run('checkpoint_timestamp_seconds')} > {CHECKPOINT_AGE_SECONDS:g}"
+        f" and on (run) ({_UNFINISHED})",
         for_="0s",
         severity="warning",
         summary=f"The newest checkpoint of run {_RUN} is old",
@@ -187,13 +191,13 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         name="DistEraseMemoryNearLimit",
-        expr=f'max by (run, node) (dist_erase_host_memory_bytes{{kind="used"}} / ignoring (kind)'
-        f' dist_erase_host_memory_bytes{{kind="total"}}) > {MEMORY_SHARE:g}',
+        expr=f"{_share('host', 'used')} > {MEMORY_SHARE:g}"
+        f" or {_share('device', 'allocated')} > {MEMORY_SHARE:g}",
         for_="2m",
         severity="critical",
         summary="Node {{ $labels.node }} of run " + _RUN + " is nearly out of memory",
-        description=f"{_PERCENT} of the node's memory is in use. At its end the kernel or Ray "
-        "kills processes of the run.",
+        description=f"{_PERCENT} of the memory of the host or of one of its GPUs is in use. At the "
+        "end of it processes of the run are killed or fail.",
     ),
     Alert(
         name="DistEraseRankMissing",

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from monitoring.generate.cluster_detail import DEVICES, MEMORY, WHAT_RUNS
 from monitoring.generate.limits import (
     CHECKPOINT_AGE_SECONDS,
     CORRUPT_SHARE,
     HEARTBEAT_AGE_SECONDS,
     MEMORY_SHARE,
 )
+from monitoring.generate.marks import MARKS
 from monitoring.generate.promql import PLACED, RUN, last, mean, where
 from monitoring.generate.promql import selector as of
 from monitoring.generate.records import Board, Panel, Query, Row
-from monitoring.generate.unlearning import MARKS
 
 _POOL = "only with a teacher pool"
-_GPU = "only on GPUs"
-_DCGM = "only where NVIDIA's DCGM exporter is scraped"
-_ON_NODE = '{Hostname=~"$node"}'
 _NOTHING_WRONG = "only where something went wrong"
 
 _fresh = (
@@ -107,7 +105,7 @@ _AT_A_GLANCE = Row(
             queries=(
                 Query(
                     expr=f"max({of('host_memory_bytes', where(RUN, kind='used'))}"
-                    f" / ignoring (kind) {of('host_memory_bytes', where(RUN, kind='total'))})"
+                    f" / ignoring (kind) {of('host_memory_bytes', where(RUN, kind='limit'))})"
                 ),
             ),
             unit="percentunit",
@@ -175,6 +173,10 @@ _ALIVE = Row(
                     may_be_empty=_NOTHING_WRONG,
                 ),
                 Query(expr=f"sum({of('teacher_resubmissions_total', RUN)})", legend="asked again"),
+                Query(
+                    expr=f"sum({of('teacher_replica_restarts_total', RUN)})",
+                    legend="replicas started again",
+                ),
             ),
             low=0,
         ),
@@ -242,143 +244,10 @@ _SAFE = Row(
     ),
 )
 
-_MEMORY = Row(
-    title="Memory",
-    panels=(
-        Panel(
-            title="Memory of each process",
-            about="Resident memory. Bad: a line that climbs without end.",
-            kind="lines",
-            queries=(
-                Query(
-                    expr=of("resident_memory_bytes", PLACED),
-                    legend="{{role}} {{rank}}",
-                ),
-            ),
-            unit="bytes",
-            low=0,
-        ),
-        Panel(
-            title="Memory of each node",
-            about="In use, and all that the machine or container has.",
-            kind="lines",
-            queries=(
-                Query(
-                    expr=f"max by (node, kind) ({of('host_memory_bytes', PLACED)})",
-                    legend="{{node}} {{kind}}",
-                ),
-            ),
-            unit="bytes",
-            low=0,
-        ),
-        Panel(
-            title="Memory of each device",
-            about="GPU memory by kind. Bad: reserved close to all there is.",
-            kind="lines",
-            queries=(
-                Query(
-                    expr=f"max by (rank, kind) ({of('device_memory_bytes', PLACED)})",
-                    legend="rank {{rank}} {{kind}}",
-                    may_be_empty=_GPU,
-                ),
-            ),
-            unit="bytes",
-            low=0,
-        ),
-    ),
-)
-
-_WHAT_RUNS = Row(
-    title="What runs",
-    panels=(
-        Panel(
-            title="Versions",
-            about="Facts of the run, as in its report. Compare the configuration's hash.",
-            kind="table",
-            queries=(Query(expr=last("run_info"), legend="run"),),
-            width=18,
-            height=5,
-            labels=(
-                "run",
-                "config_hash",
-                "world_size",
-                "version",
-                "python",
-                "torch",
-                "deepspeed",
-                "ray",
-                "open_clip",
-            ),
-        ),
-        Panel(
-            title="Broken snapshots",
-            about="Metric files that a scrape left out. A few around a kill are harmless.",
-            kind="lines",
-            queries=(
-                Query(expr=f"sum({of('exporter_skipped_snapshots_total', RUN)})", legend="skipped"),
-            ),
-            width=6,
-            height=5,
-            low=0,
-        ),
-    ),
-)
-
-_DEVICES = Row(
-    title="GPUs, by NVIDIA's DCGM exporter",
-    collapsed=True,
-    panels=(
-        Panel(
-            title="Tensor cores busy",
-            about="Share of cycles in which the tensor pipe works: the hardware's view of "
-            "FLOPs utilisation.",
-            kind="lines",
-            queries=(
-                Query(
-                    expr=f"avg by (Hostname, gpu) (DCGM_FI_PROF_PIPE_TENSOR_ACTIVE{_ON_NODE})",
-                    legend="{{Hostname}} {{gpu}}",
-                    may_be_empty=_DCGM,
-                ),
-            ),
-            unit="percentunit",
-            low=0,
-            high=1,
-        ),
-        Panel(
-            title="GPU memory",
-            about="In use, of the whole device, other programs included.",
-            kind="lines",
-            queries=(
-                Query(
-                    expr=f"max by (Hostname, gpu) (DCGM_FI_DEV_FB_USED{_ON_NODE}) * 1048576",
-                    legend="{{Hostname}} {{gpu}}",
-                    may_be_empty=_DCGM,
-                ),
-            ),
-            unit="bytes",
-            low=0,
-        ),
-        Panel(
-            title="Power",
-            about="Watts. A busy GPU near its limit is as it should be.",
-            kind="lines",
-            queries=(
-                Query(
-                    expr=f"max by (Hostname, gpu) (DCGM_FI_DEV_POWER_USAGE{_ON_NODE})",
-                    legend="{{Hostname}} {{gpu}}",
-                    may_be_empty=_DCGM,
-                ),
-            ),
-            unit="watt",
-            low=0,
-        ),
-    ),
-)
-
 BOARD = Board(
     uid="dist-erase-cluster",
     title="Cluster and reliability",
     about="Is every process alive, is the work safe, is there room?",
-    rows=(_AT_A_GLANCE, _ALIVE, _SAFE, _MEMORY, _WHAT_RUNS, _DEVICES),
+    rows=(_AT_A_GLANCE, _ALIVE, _SAFE, MEMORY, WHAT_RUNS, DEVICES),
     annotations=MARKS,
 )

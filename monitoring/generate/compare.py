@@ -7,6 +7,8 @@ from monitoring.generate.promql import selector as of
 from monitoring.generate.records import Board, Panel, Query, Row
 
 _LIVE = "only where evaluate.every_steps is set"
+_FACTS = ("run", "config_hash", "world_size", "version", "torch", "deepspeed", "ray")
+_OF_FORGET = where(RUNS, stream="forget")
 _CLASSES = "only where the sets have classes"
 
 
@@ -39,8 +41,16 @@ _AT_THE_END = Row(
                     expr=_after("forget", "retrieval", "text_to_image_r1"),
                     legend="forget recall@1",
                 ),
-                Query(expr=_after("forget", "similarity", "matched"), legend="forget similarity"),
-                Query(expr=_after("forget", "similarity", "mismatched"), legend="never paired"),
+                Query(
+                    expr=_after("forget", "similarity", "matched"),
+                    legend="forget similarity",
+                    unit="none",
+                ),
+                Query(
+                    expr=_after("forget", "similarity", "mismatched"),
+                    legend="never paired",
+                    unit="none",
+                ),
                 Query(
                     expr=_after("retain", "zero_shot", "top1"),
                     legend="retain top-1",
@@ -119,13 +129,11 @@ _ON_THE_WAY = Row(
             kind="lines",
             queries=(
                 Query(
-                    expr="max by (run) ("
-                    + of("matched_similarity", where(RUNS, stream="forget"))
-                    + ")",
+                    expr="max by (run) (" + of("matched_similarity", _OF_FORGET) + ")",
                     legend="{{run}}",
                 ),
                 Query(
-                    expr=f"max by (run) ({of('mismatched_similarity', RUNS)})",
+                    expr=f"max by (run) ({of('mismatched_similarity', _OF_FORGET)})",
                     legend="{{run}} never paired",
                     dashed=True,
                 ),
@@ -244,10 +252,10 @@ _COST = Row(
             title="What ran",
             about="Configuration, versions and number of ranks of each run.",
             kind="table",
-            queries=(Query(expr=last("run_info", RUNS), legend="run"),),
+            queries=(Query(expr=f"max by ({', '.join(_FACTS)}) ({last('run_info', RUNS)})"),),
             width=24,
             height=6,
-            labels=("run", "config_hash", "world_size", "version", "torch", "deepspeed", "ray"),
+            labels=_FACTS,
         ),
     ),
 )

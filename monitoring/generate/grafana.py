@@ -131,6 +131,7 @@ def _mark(annotation: Annotation) -> sdk.AnnotationQuery:
         .icon_color(annotation.colour)
         .expr(annotation.expr)
         .title_format(annotation.title)
+        .step("15s")
         .use_value_for_time(annotation.at_value)
     )
 

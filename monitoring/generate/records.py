@@ -10,7 +10,7 @@ from typing import Literal
 
 Kind = Literal["stat", "gauge", "bars", "lines", "heatmap", "states", "table"]
 # Grafana's names. percentunit: 0 to 1 is shown as 0 to 100 %.
-Unit = Literal["", "percentunit", "s", "bytes", "Bps", "ops", "short", "celsius", "watt"]
+Unit = Literal["", "none", "percentunit", "s", "bytes", "Bps", "ops", "short", "celsius", "watt"]
 
 COLUMNS = 24
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from monitoring.generate.limits import DATA_WAIT_SHARE, TEACHER_WAIT_SHARE
+from monitoring.generate.marks import MARKS
 from monitoring.generate.promql import PLACED, RUN, last, mean, phase_share, quantile, rate, where
-from monitoring.generate.promql import selector as of
 from monitoring.generate.records import Board, Panel, Query, Row
-from monitoring.generate.unlearning import MARKS
-
-_POOL = "only with a teacher pool"
+from monitoring.generate.throughput_teacher import TEACHER
 
 _AT_A_GLANCE = Row(
     title="At a glance",
@@ -19,7 +17,7 @@ _AT_A_GLANCE = Row(
             "the configuration stayed the same.",
             kind="stat",
             queries=(Query(expr=f"sum({rate('samples_total')})"),),
-            width=4,
+            width=3,
             height=5,
             decimals=1,
             base="text",
@@ -31,7 +29,7 @@ _AT_A_GLANCE = Row(
             kind="stat",
             queries=(Query(expr=mean("step_seconds", RUN, "run")),),
             unit="s",
-            width=4,
+            width=3,
             height=5,
             base="text",
         ),
@@ -42,7 +40,7 @@ _AT_A_GLANCE = Row(
             kind="gauge",
             queries=(Query(expr=phase_share("data_wait")),),
             unit="percentunit",
-            width=4,
+            width=3,
             height=5,
             low=0,
             high=1,
@@ -55,25 +53,55 @@ _AT_A_GLANCE = Row(
             kind="gauge",
             queries=(Query(expr=phase_share("teacher_wait")),),
             unit="percentunit",
-            width=4,
+            width=3,
             height=5,
             low=0,
             high=1,
             steps=((0.1, "yellow"), (TEACHER_WAIT_SHARE, "orange"), (0.5, "red")),
         ),
         Panel(
-            title="Computing",
-            about="Share of the ranks' time in forward, backward and update, waiting for other "
-            "ranks included. The higher the better.",
+            title="Exchanging with other ranks",
+            about="Share of the ranks' time in gathers, agreements and the reduction of gradients, "
+            "waiting for slower ranks included. Bad: it grows with the number of ranks.",
             kind="gauge",
-            queries=(Query(expr=phase_share("forward|backward|optimizer")),),
+            queries=(Query(expr=phase_share("communication")),),
             unit="percentunit",
-            width=4,
+            width=3,
+            height=5,
+            low=0,
+            high=1,
+            steps=((0.2, "yellow"), (0.4, "orange")),
+        ),
+        Panel(
+            title="Computing",
+            about="Share of the ranks' time in forward, backward and update. The higher the "
+            "better.",
+            kind="gauge",
+            queries=(Query(expr=phase_share("forward|backward|optimizer|gradients")),),
+            unit="percentunit",
+            width=3,
             height=5,
             low=0,
             high=1,
             base="red",
             steps=((0.5, "orange"), (0.7, "yellow"), (0.85, "green")),
+        ),
+        Panel(
+            title="Data workers busy",
+            about="Share of their time that the processes which read and decode work. Near 100 % "
+            "while ranks wait for data: add data.workers. Low while ranks wait: look at the store.",
+            kind="gauge",
+            queries=(
+                Query(
+                    expr=f"sum({rate('data_worker_seconds_total')}) / sum({last('data_workers')})"
+                ),
+            ),
+            unit="percentunit",
+            width=3,
+            height=5,
+            low=0,
+            high=1,
+            base="blue",
         ),
         Panel(
             title="Model FLOPs utilisation",
@@ -87,7 +115,7 @@ _AT_A_GLANCE = Row(
                 ),
             ),
             unit="percentunit",
-            width=4,
+            width=3,
             height=5,
             decimals=1,
             base="text",
@@ -101,7 +129,7 @@ _STEP = Row(
         Panel(
             title="Share of time by phase",
             about="What the chosen ranks spent their time on. Waits are lost time; other is what "
-            "no clock covers. A slow rank shows as backward of the others, who wait for it there.",
+            "no clock covers. A slow rank shows as communication of the others, who wait for it.",
             kind="lines",
             queries=(
                 Query(
@@ -131,7 +159,8 @@ _STEP = Row(
         Panel(
             title="Own work by rank",
             about="Seconds a step that each rank spent on its own: waiting for data and teacher, "
-            "and forward. Bad: one line above the others is the straggler that all wait for.",
+            "and forward, without exchanges. Bad: one line above the others, a straggler that all "
+            "wait for.",
             kind="lines",
             queries=(
                 Query(
@@ -182,16 +211,15 @@ _DATA = Row(
             stacked=True,
         ),
         Panel(
-            title="Block cache hits",
-            about="Share of blocks of remote shards that came from the local cache. Low in the "
-            "first pass; bad: low in later ones, the cache is too small.",
+            title="Cache hits",
+            about="Share of blocks found in memory, and in the local copy of remote shards. Disk "
+            "is low in the first pass; bad: low in later ones, data.block_cache is too small.",
             kind="lines",
             queries=(
                 Query(
-                    expr=f"sum({rate('block_cache_hits_total', PLACED)}) / "
-                    f"sum({rate('block_cache_queries_total', PLACED)})",
-                    legend="hits",
-                    may_be_empty="only with remote shards and a block cache",
+                    expr=f"sum by (layer) ({rate('block_cache_hits_total', PLACED)}) / "
+                    f"(sum by (layer) ({rate('block_cache_queries_total', PLACED)}) > 0)",
+                    legend="{{layer}}",
                 ),
             ),
             unit="percentunit",
@@ -201,108 +229,10 @@ _DATA = Row(
     ),
 )
 
-_TEACHER = Row(
-    title="Teacher",
-    panels=(
-        Panel(
-            title="Answer time",
-            about="From handing a batch to the teacher to its answer, as the ranks saw it. It is "
-            "hidden as long as it is shorter than teacher.prefetch steps.",
-            kind="lines",
-            queries=(
-                Query(expr=quantile(0.5, "teacher_request_seconds", PLACED), legend="half"),
-                Query(expr=quantile(0.95, "teacher_request_seconds", PLACED), legend="95 of 100"),
-            ),
-            unit="s",
-            width=6,
-            low=0,
-        ),
-        Panel(
-            title="Spread of answer times",
-            about="Answers by the time they took; brighter = more. Two bands: a slow replica, or "
-            "batches asked for again.",
-            kind="heatmap",
-            queries=(
-                Query(
-                    expr="sum by (le) (increase("
-                    + of("teacher_request_seconds_bucket", RUN)
-                    + "[$__rate_interval]))",
-                    legend="{{le}}",
-                ),
-            ),
-            unit="s",
-            width=6,
-        ),
-        Panel(
-            title="Requests waiting",
-            about="Asked by the ranks and not yet answered, and what lies in each replica. Bad: "
-            "replicas stay full, they are too few.",
-            kind="lines",
-            queries=(
-                Query(expr=f"sum({of('teacher_requests_in_flight', RUN)})", legend="in flight"),
-                Query(
-                    expr=f"sum by (rank) ({of('teacher_replica_queued_requests', RUN)})",
-                    legend="replica {{rank}}",
-                    may_be_empty=_POOL,
-                ),
-            ),
-            width=6,
-            low=0,
-        ),
-        Panel(
-            title="Work of the replicas",
-            about="Pairs embedded per second. Bad: one replica does much less than the others.",
-            kind="lines",
-            queries=(
-                Query(
-                    expr=f"sum by (rank) ({rate('teacher_replica_pairs_total')})",
-                    legend="replica {{rank}}",
-                    may_be_empty=_POOL,
-                ),
-            ),
-            width=6,
-            low=0,
-            stacked=True,
-        ),
-        Panel(
-            title="Pairs in a request",
-            about="Mean pairs of one request to a replica: one rank's batch. It should be flat.",
-            kind="lines",
-            queries=(
-                Query(
-                    expr=mean("teacher_replica_batch_pairs", RUN, "rank"),
-                    legend="replica {{rank}}",
-                    may_be_empty=_POOL,
-                ),
-            ),
-            width=12,
-            height=7,
-            low=0,
-        ),
-        Panel(
-            title="Time of a replica for a request",
-            about="Mean time that a replica works on one request. Bad: one replica's is longer, "
-            "its device is slower or shared.",
-            kind="lines",
-            queries=(
-                Query(
-                    expr=mean("teacher_replica_batch_seconds", RUN, "rank"),
-                    legend="replica {{rank}}",
-                    may_be_empty=_POOL,
-                ),
-            ),
-            unit="s",
-            width=12,
-            height=7,
-            low=0,
-        ),
-    ),
-)
-
 BOARD = Board(
     uid="dist-erase-throughput",
     title="Throughput and waits",
     about="How fast is the run, and what do its steps wait for?",
-    rows=(_AT_A_GLANCE, _STEP, _DATA, _TEACHER),
+    rows=(_AT_A_GLANCE, _STEP, _DATA, TEACHER),
     annotations=MARKS,
 )

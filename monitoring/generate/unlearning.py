@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 from monitoring.generate.limits import BUDGET_NEARLY_USED
+from monitoring.generate.marks import MARKS
 from monitoring.generate.promql import RUN, last, mean, selector, where
-from monitoring.generate.records import Annotation, Board, Panel, Query, Row, Unit
+from monitoring.generate.records import Board, Panel, Query, Row
+from monitoring.generate.unlearning_detail import BEFORE_AND_AFTER, WHAT_IS_MINIMISED
 
 _LIVE = "only where evaluate.every_steps is set"
 _GOAL = "only where a goal is set in the section stop"
 _BUDGET = "only where stop.retain_drop_above is set"
-_AT_INTERVALS = "only where it is measured every so many steps"
 
 _live = where(RUN, phase="live")
-
-MARKS = (
-    Annotation(
-        name="Checkpoints",
-        expr=f"max({selector('checkpoint_timestamp_seconds', RUN)}) * 1000",
-        colour="blue",
-        title="checkpoint",
-        at_value=True,
-    ),
-    Annotation(
-        name="Evaluations",
-        expr=f"max(changes({selector('evaluations_total', RUN)}[$__interval])) > 0",
-        colour="purple",
-        title="live evaluation",
-        may_be_empty=_LIVE,
-    ),
-    Annotation(
-        name="Restarts",
-        expr=f"max(changes({selector('worker_attempt', RUN)}[$__interval])) > 0",
-        colour="orange",
-        title="workers started again",
-        may_be_empty="only where a worker died",
-    ),
-)
+_FORGET = where(RUN, goal="~forget.*")
 
 _AT_A_GLANCE = Row(
     title="At a glance",
@@ -71,25 +49,26 @@ _AT_A_GLANCE = Row(
         ),
         Panel(
             title="Distance to goal",
-            about="How far the forget set is from the goals in the section stop, of the way from "
-            "the original model; 0 % = met. Bad: it stays where it is, or grows.",
+            about="What the latest live evaluation still found of the forget set, less the goal, "
+            "in points; of several goals the farthest. Below 0 = all are met. Bad: it stays.",
             kind="stat",
-            queries=(Query(expr=f"max({last('goal_distance_ratio')})", may_be_empty=_GOAL),),
+            queries=(
+                Query(expr=f"max({last('goal_distance_ratio', _FORGET)})", may_be_empty=_GOAL),
+            ),
             unit="percentunit",
             width=3,
             height=5,
-            base="green",
-            steps=((0.000001, "yellow"), (0.5, "orange")),
+            steps=((0, "yellow"), (0.5, "orange")),
         ),
         Panel(
             title="Steps to goal",
-            about="Projected from the latest live evaluations. No value: no goal, or the figures "
-            "do not fall. Bad: more than the steps that are left.",
+            about="A straight line through the latest live evaluations; +Inf = the goal does not "
+            "come nearer. Bad: more than the steps that are left.",
             kind="stat",
             queries=(
                 Query(
-                    expr=f"max({last('goal_projected_steps')})",
-                    may_be_empty="only where a goal is set and the figures fall",
+                    expr=f"max({last('goal_projected_steps', _FORGET)})",
+                    may_be_empty="only where a goal is set, from the second evaluation on",
                 ),
             ),
             unit="short",
@@ -166,9 +145,15 @@ _FORGET_AND_KEEP = Row(
                     legend="{{stream}}",
                 ),
                 Query(
-                    expr=f"max({selector('mismatched_similarity', RUN)})",
-                    legend="never paired",
+                    expr=f"max by (stream) ({selector('mismatched_similarity', RUN)})",
+                    legend="{{stream}}, never paired",
                     dashed=True,
+                ),
+                Query(
+                    expr=f"max({selector('similarity_floor', RUN)})",
+                    legend="floor",
+                    dashed=True,
+                    may_be_empty="only where the objective has a floor",
                 ),
             ),
         ),
@@ -190,7 +175,7 @@ _FORGET_AND_KEEP = Row(
                     may_be_empty=_LIVE,
                 ),
                 Query(
-                    expr=f"max by (goal) ({selector('goal_ratio', RUN)})",
+                    expr=f"max by (goal) ({selector('goal_ratio', _FORGET)})",
                     legend="goal {{goal}}",
                     dashed=True,
                     may_be_empty=_GOAL,
@@ -224,152 +209,10 @@ _FORGET_AND_KEEP = Row(
     ),
 )
 
-_WHAT_IS_MINIMISED = Row(
-    title="What is minimised",
-    panels=(
-        Panel(
-            title="Loss by term",
-            about="Each term over the global batch, unweighted; total is the weighted sum. Bad: "
-            "retention or consistency climbs for good while forgetting has stopped falling.",
-            kind="lines",
-            queries=(Query(expr=f"max by (term) ({selector('loss', RUN)})", legend="{{term}}"),),
-        ),
-        Panel(
-            title="Spread of similarity, forget pairs",
-            about="How the forget pairs' cosines are spread over time; brighter = more pairs. "
-            "Good: one band that moves to the floor. Bad: a second band stays up, pairs that the "
-            "mean hides.",
-            kind="heatmap",
-            queries=(
-                Query(
-                    expr="sum by (le) (increase("
-                    + selector("pair_similarity_bucket", where(RUN, stream="forget"))
-                    + "[$__rate_interval]))",
-                    legend="{{le}}",
-                ),
-            ),
-        ),
-        Panel(
-            title="Gradient norm by term",
-            about="L2 norm of the gradient before clipping, and of each term alone where it is "
-            "measured. Bad: a term that dwarfs all others, or a norm that grows without end.",
-            kind="lines",
-            queries=(
-                Query(expr=f"max({selector('gradient_norm', RUN)})", legend="all terms"),
-                Query(
-                    expr=f"max by (term) ({selector('term_gradient_norm', RUN)})",
-                    legend="{{term}}",
-                    may_be_empty=_AT_INTERVALS,
-                ),
-            ),
-            log_scale=True,
-        ),
-        Panel(
-            title="Forget against retain gradient",
-            about="Cosine of the two gradients. Around 0: they do not meet. Bad: near -1, each "
-            "step of forgetting undoes a step of keeping; think of objective.combine.",
-            kind="lines",
-            queries=(
-                Query(
-                    expr=f"max({selector('gradient_cosine_ratio', RUN)})",
-                    legend="cosine",
-                    may_be_empty=_AT_INTERVALS,
-                ),
-            ),
-            width=6,
-            height=7,
-            low=-1,
-            high=1,
-        ),
-        Panel(
-            title="Weights of the terms",
-            about="The λ that the terms are multiplied with.",
-            kind="lines",
-            queries=(
-                Query(
-                    expr=f"max by (term) ({selector('objective_weight', RUN)})", legend="{{term}}"
-                ),
-            ),
-            width=6,
-            height=7,
-            low=0,
-        ),
-        Panel(
-            title="Learning rate",
-            about="Of each step. A jump after a resume: the number of steps was changed.",
-            kind="lines",
-            queries=(Query(expr=f"max({selector('learning_rate', RUN)})", legend="lr"),),
-            width=6,
-            height=7,
-            low=0,
-        ),
-        Panel(
-            title="Temperature and epoch",
-            about="exp(logit_scale), flat unless it is trained, and the passes over the set that "
-            "counts epochs.",
-            kind="lines",
-            queries=(
-                Query(expr=f"max({selector('logit_scale', RUN)})", legend="logit scale"),
-                Query(expr=f"max({selector('epoch', RUN)})", legend="epoch"),
-            ),
-            width=6,
-            height=7,
-            low=0,
-        ),
-    ),
-)
-
-
-def _report(title: str, about: str, measure: str, unit: Unit, width: int) -> Panel:
-    """A table of figures of the original and the erased model."""
-    return Panel(
-        title=title,
-        about=about,
-        kind="table",
-        queries=tuple(
-            Query(
-                expr="max by (set, task, measure) ("
-                + last("evaluation_ratio", where(RUN, phase=phase, measure=f"~{measure}"))
-                + ")",
-                legend=phase,
-            )
-            for phase in ("before", "after")
-        ),
-        unit=unit,
-        width=width,
-        height=10,
-        decimals=1 if unit else 3,
-        labels=("set", "task", "measure"),
-    )
-
-
-_BEFORE_AND_AFTER = Row(
-    title="Before and after",
-    panels=(
-        _report(
-            "What is found, before and after",
-            "Accuracy and recall@1 on held-out sets, as in report.json; after fills at the end of "
-            "the run. Bad: sets other than forget lose. The report holds intervals and what was "
-            "not measured.",
-            "top1|.*_r1",
-            "percentunit",
-            12,
-        ),
-        _report(
-            "Similarity, before and after",
-            "Mean cosine of matching and of never paired images and texts. Good: matching forget "
-            "pairs end at the level of never paired ones.",
-            "matched|mismatched",
-            "",
-            12,
-        ),
-    ),
-)
-
 BOARD = Board(
     uid="dist-erase-unlearning",
     title="Unlearning progress",
     about="Does the run forget what it should, what does it cost elsewhere, when is it done?",
-    rows=(_AT_A_GLANCE, _FORGET_AND_KEEP, _WHAT_IS_MINIMISED, _BEFORE_AND_AFTER),
+    rows=(_AT_A_GLANCE, _FORGET_AND_KEEP, WHAT_IS_MINIMISED, BEFORE_AND_AFTER),
     annotations=MARKS,
 )
