@@ -13,11 +13,28 @@ _HEAD = "# Made by `make generate` from monitoring/generate/alerts.py; do not ed
 
 
 def rules() -> str:
-    """The file as text."""
+    """Prometheus' rule file."""
+    return _as_yaml(_groups())
+
+
+def kubernetes_rules() -> str:
+    """The same rules as a resource of the Prometheus operator."""
+    resource = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "dist-erase", "labels": {"release": "prometheus"}},
+        "spec": _groups(),
+    }
+    return _as_yaml(resource)
+
+
+def _groups() -> dict[str, Any]:
     recorded = [{"record": name, "expr": expr} for name, expr in RECORDED.items()]
-    group = {"name": "dist-erase", "rules": [*recorded, *map(_rule, ALERTS)]}
-    text = yaml.safe_dump({"groups": [group]}, sort_keys=False, width=100, allow_unicode=True)
-    return _HEAD + text
+    return {"groups": [{"name": "dist-erase", "rules": [*recorded, *map(_rule, ALERTS)]}]}
+
+
+def _as_yaml(content: dict[str, Any]) -> str:
+    return _HEAD + yaml.safe_dump(content, sort_keys=False, width=100, allow_unicode=True)
 
 
 def _rule(alert: Alert) -> dict[str, Any]:
