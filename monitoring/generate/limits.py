@@ -4,7 +4,7 @@ from __future__ import annotations
 
 DATA_WAIT_SHARE = 0.30  # of the ranks' time; the console speaks of waits from 0.10 on
 TEACHER_WAIT_SHARE = 0.30
-# Half of what stops a run by default (data.max_corrupt_fraction 0.01).
+# Where data.max_corrupt_fraction allows a run to go on; by default the first one stops it.
 CORRUPT_SHARE = 0.005
 MEMORY_SHARE = 0.92
 CHECKPOINT_AGE_SECONDS = 3600.0
