@@ -108,7 +108,7 @@ _AT_THE_END = Row(
         ),
         Panel(
             title="Steps done",
-            about="Of each run, over all its attempts.",
+            about="Optimiser steps of each run, over all its attempts.",
             kind="bars",
             queries=(Query(expr=f"max by (run) ({last('step', RUNS)})", legend="{{run}}"),),
             height=6,
@@ -217,7 +217,7 @@ _COST = Row(
     panels=(
         Panel(
             title="Pairs per second",
-            about="All ranks of a run together.",
+            about="Forget and retain pairs, all ranks of a run together.",
             kind="lines",
             queries=(
                 Query(expr=f"sum by (run) ({rate('samples_total', RUNS)})", legend="{{run}}"),
@@ -226,7 +226,7 @@ _COST = Row(
         ),
         Panel(
             title="Mean step",
-            about="Wall time of a step, waits included.",
+            about="Wall time of a step, waits included, mean over the ranks.",
             kind="lines",
             queries=(Query(expr=mean("step_seconds", RUNS, "run"), legend="{{run}}"),),
             unit="s",

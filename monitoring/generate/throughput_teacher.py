@@ -72,6 +72,19 @@ TEACHER = Row(
             stacked=True,
         ),
         Panel(
+            title="Requests",
+            about="Batches asked about per second, all ranks together: steps per second times "
+            "ranks. Bad: it falls while the ranks wait for the teacher.",
+            kind="lines",
+            queries=(
+                Query(expr=f"sum({rate('teacher_requests_total', PLACED)})", legend="requests"),
+            ),
+            unit="ops",
+            width=8,
+            height=7,
+            low=0,
+        ),
+        Panel(
             title="Pairs in a request",
             about="Mean pairs of one request to a replica: one rank's batch. It should be flat.",
             kind="lines",
@@ -82,7 +95,7 @@ TEACHER = Row(
                     may_be_empty=_POOL,
                 ),
             ),
-            width=12,
+            width=8,
             height=7,
             low=0,
         ),
@@ -99,7 +112,7 @@ TEACHER = Row(
                 ),
             ),
             unit="s",
-            width=12,
+            width=8,
             height=7,
             low=0,
         ),
