@@ -126,6 +126,13 @@ class ObserveConfig(Section):
     grace_seconds: float = Field(
         15.0, ge=0, description="How long the endpoint may stay up for a last scrape at the end."
     )
+    gradients_every: int = Field(
+        0,
+        ge=0,
+        description="Steps between measurements of each term's gradient norm and of the cosine "
+        "of forgetting with the rest; 0 = never. It costs the time of one more step for each term, "
+        "and memory for one gradient and a share of one for each term.",
+    )
     console: Literal["auto", "rich", "plain"] = Field(
         "auto", description="Live view or lines; auto = live on a terminal that fits."
     )

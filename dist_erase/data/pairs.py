@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from dist_erase.batch import ImageSpec, PairBatch, StreamName, concat_samples
+from dist_erase.batch import DataWork, ImageSpec, PairBatch, StreamName, concat_samples
 from dist_erase.config.data import MAX_PIXELS
 from dist_erase.config.train import AugmentConfig
 from dist_erase.data.order import share
@@ -177,6 +177,7 @@ def _join(parts: list[PairBatch]) -> PairBatch:
         forget=concat_samples(forget) if forget else None,
         quarantined=tuple(entry for part in parts for entry in part.quarantined),
         read_bytes=read_bytes,
+        work=sum((part.work for part in parts), DataWork()),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dist_erase.observability.rows import Row
 
-_COMPUTE = ("forward", "backward", "optimizer")
+_COMPUTE = ("forward", "backward", "communication", "optimizer")
 _WAITS = {
     "data_wait": "waits for data; more data.workers would help",
     "teacher_wait": "waits for the teacher; more teacher.replicas would help",

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import itertools
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVarTuple
 
 import prometheus_client as client
 
+from dist_erase.observability.buckets import BucketFamily
 from dist_erase.observability.metrics import COMMON_LABELS, DEFINITIONS, Definition, Role
 
 Labels = TypeVarTuple("Labels")
@@ -78,11 +79,15 @@ class Gauge(_Instrument[*Labels]):
 class Histogram(_Instrument[*Labels]):
     """A distribution over fixed buckets."""
 
-    _client = client.Histogram
+    _client = BucketFamily
 
     def observe(self, value: float, *labels: *Labels) -> None:
         """Adds one observation."""
         self.series(labels).observe(value)
+
+    def add(self, counts: Sequence[float], total: float, *labels: *Labels) -> None:
+        """Adds many: counts for each bucket and above the last one, and their sum."""
+        self.series(labels).add(counts, total)
 
 
 class Info(_Instrument[*tuple[str, ...]]):
@@ -146,6 +151,7 @@ class Metrics:
     read_bytes_total: Counter[str]
     data_workers: Gauge[()]
     data_worker_seconds_total: Counter[()]
+    data_worker_resident_memory_bytes: Gauge[()]
     block_cache_queries_total: Counter[str]
     block_cache_hits_total: Counter[str]
     teacher_requests_total: Counter[()]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dist_erase.observability.definitions.forgetting import FORGETTING
 from dist_erase.observability.definitions.kinds import (
     COMMON_LABELS,
+    COSINE_BUCKETS,
     GOALS,
     PHASES,
     PREFIX,
@@ -30,6 +31,7 @@ from dist_erase.observability.definitions.waits import WAITS
 
 __all__ = [
     "COMMON_LABELS",
+    "COSINE_BUCKETS",
     "DEFINITIONS",
     "GOALS",
     "PHASES",

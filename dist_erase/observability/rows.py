@@ -24,10 +24,11 @@ class StepRow(TypedDict, total=False):
         time: unix seconds at its end.
         loss: term → value over the global batch, unweighted, and `total`.
         similarity: `forget`, `retain` → mean cosine of matching pairs, global batch.
+        mismatched: `forget`, `retain` → mean cosine with retain pairs of other captions.
         floor: cosine where forget pairs should end.
         lr: learning rate; `grad_norm`: L2 norm before clipping.
         seconds: `step` (all of it) and its parts `data_wait`, `teacher_wait`, `forward`,
-            `backward`, `optimizer`, `checkpoint`, of rank 0.
+            `backward`, `communication`, `optimizer`, `checkpoint`, of rank 0.
         samples: pairs in the step, all ranks; `samples_per_second`: the same by time.
         epoch: passes over the set named by data.epoch_of; `forget_passes`: over the forget set.
         teacher: `in_flight` and `resubmitted` requests.
@@ -41,6 +42,7 @@ class StepRow(TypedDict, total=False):
     time: float
     loss: dict[str, float]
     similarity: dict[str, float]
+    mismatched: dict[str, float]
     floor: float | None
     lr: float
     grad_norm: float

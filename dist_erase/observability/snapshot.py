@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dist_erase import storage
 from dist_erase.observability.emit import Metrics
+from dist_erase.observability.memory import record_memory
 
 _END = "# EOF\n"
 _log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class SnapshotWriter:
 
     def _write(self) -> None:
         self._metrics.heartbeat_timestamp_seconds.set(time.time())
+        record_memory(self._metrics)
         try:
             storage.write_text(self.path, to_text(self._metrics.registry.collect()))
             self._failed = False

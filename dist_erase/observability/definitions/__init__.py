@@ -1,1 +1,1 @@
-"""Every metric's record, one file for each group of questions; `observability.metrics` joins them."""
+"""Every metric's record, a file for each group of questions; `observability.metrics` joins them."""

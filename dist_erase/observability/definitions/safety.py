@@ -34,8 +34,8 @@ SAFETY = (
         unit="seconds",
         dashboard="cluster",
         question=_CHECKPOINT,
-        help="Unix time of the newest complete checkpoint, before the first one that of the start; "
-        "its age is time() minus this. Set by rank 0.",
+        help="Unix time since which work would be lost: of the newest complete checkpoint or, if "
+        "that is later, of the workers' start; the age is time() minus this. Set by rank 0.",
     ),
     Definition(
         name="dist_erase_checkpoint_size_bytes",
@@ -90,7 +90,7 @@ SAFETY = (
         unit="bytes",
         dashboard="cluster",
         question=_MEMORY,
-        help="Memory that this process and the processes it started hold; every role sets it.",
+        help="Memory that this process holds; every role sets it.",
     ),
     Definition(
         name="dist_erase_host_memory_bytes",

@@ -51,8 +51,8 @@ WAITS = (
         dashboard="throughput",
         question=_WHERE,
         help="Where the wall time of this rank went. communication: waiting in gathers, agreements "
-        "and, at ZeRO stages 1 and 2, the reduction of gradients; what DeepSpeed exchanges inside "
-        "backward or optimizer counts as these.",
+        "and, at ZeRO stages 1 to 3, the reduction of gradients; what DeepSpeed exchanges inside "
+        "forward, backward or optimizer counts as these.",
     ),
     Definition(
         name="dist_erase_read_bytes_total",
@@ -78,6 +78,15 @@ WAITS = (
         question=_DATA,
         help="Time this rank's data workers spent making the batches trained on; divided by "
         "their number it says how busy they are.",
+    ),
+    Definition(
+        name="dist_erase_data_worker_resident_memory_bytes",
+        kind="gauge",
+        unit="bytes",
+        dashboard="cluster",
+        question="How near is memory to its limit?",
+        help="Memory that this rank's data workers hold, all of them together, when they made the "
+        "last batch.",
     ),
     Definition(
         name="dist_erase_block_cache_queries_total",
