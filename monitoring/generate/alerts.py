@@ -114,14 +114,13 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         name="DistEraseLossNonFinite",
-        # NaN is not equal to itself. The run ends at once, so the alert looks back.
-        expr="max by (run) (count_over_time(((dist_erase_loss != dist_erase_loss)"
-        " or (abs(dist_erase_loss) == +Inf))[10m:15s])) > 0",
+        # The run ends at once and is gone after one more scrape, so the alert looks back.
+        expr="max by (run) (max_over_time(dist_erase_not_finite_steps_total[10m])) > 0",
         for_="0s",
         severity="critical",
         summary=f"The loss of run {_RUN} is not finite",
-        description="A loss term is NaN or infinite. The run stops before it saves anything; "
-        "start it anew with a lower train.lr, or with train.grad_clip.",
+        description="The loss or its gradient is NaN or infinite. The run stopped before it saved "
+        "anything; start it anew with a lower train.lr, or with train.grad_clip.",
     ),
     Alert(
         name="DistEraseRetainDamage",

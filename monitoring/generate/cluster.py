@@ -15,7 +15,8 @@ from monitoring.generate.promql import selector as of
 from monitoring.generate.records import Board, Panel, Query, Row
 
 _POOL = "only with a teacher pool"
-_NOTHING_WRONG = "only where something went wrong"
+_NOTHING_WRONG = "only where a replica died or was late"
+_ALL_USABLE = "only where a sample is unusable"
 
 _fresh = (
     f"(time() - {of('heartbeat_timestamp_seconds', where(RUN, role='student'))}) < "
@@ -71,10 +72,14 @@ _AT_A_GLANCE = Row(
             steps=((CHECKPOINT_AGE_SECONDS / 2, "yellow"), (CHECKPOINT_AGE_SECONDS, "red")),
         ),
         Panel(
-            title="Checkpoints that failed",
-            about="Checkpoints that could not be written. Bad: any.",
+            title="Failures",
+            about="Checkpoints that could not be written, and steps whose loss or gradient was not "
+            "finite, which end a run. Bad: any.",
             kind="stat",
-            queries=(Query(expr=f"sum({last('checkpoint_failures_total')})"),),
+            queries=(
+                Query(expr=f"sum({last('checkpoint_failures_total')})", legend="checkpoints"),
+                Query(expr=f"max({last('not_finite_steps_total')})", legend="not finite"),
+            ),
             width=3,
             height=5,
             decimals=0,
@@ -235,7 +240,7 @@ _SAFE = Row(
                 Query(
                     expr=f"sum by (stream, reason) ({of('corrupt_samples_total', RUN)})",
                     legend="{{stream}}: {{reason}}",
-                    may_be_empty=_NOTHING_WRONG,
+                    may_be_empty=_ALL_USABLE,
                 ),
             ),
             width=6,

@@ -26,6 +26,10 @@ MEMORY = Row(
                     expr=of("resident_memory_bytes", PLACED),
                     legend="{{role}} {{rank}}",
                 ),
+                Query(
+                    expr=of("data_worker_resident_memory_bytes", PLACED),
+                    legend="data workers of {{rank}}",
+                ),
             ),
             unit="bytes",
             low=0,
