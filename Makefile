@@ -42,10 +42,11 @@ lint: $(INSTALLED) ## Check format, lint, types and import directions.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-generate: $(INSTALLED) ## Write again what is made from the code: docs/reference, CLI snapshot.
+generate: $(INSTALLED) ## Write again what is made from the code: docs/reference, CLI snapshot, monitoring/.
 	$(BIN)/python -m dist_erase.config.reference > docs/reference/config.md
 	$(BIN)/python -m dist_erase.observability.reference > docs/reference/metrics.md
 	$(BIN)/python tests/house/cli_surface.py > tests/house/cli_surface.txt
+	$(BIN)/python -m monitoring.generate
 
 clean: ## Remove .venv, caches and the quickstart's data and runs; other runs stay.
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

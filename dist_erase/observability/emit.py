@@ -170,6 +170,7 @@ class Metrics:
     checkpoint_timestamp_seconds: Gauge[()]
     checkpoint_size_bytes: Gauge[()]
     checkpoint_failures_total: Counter[()]
+    not_finite_steps_total: Counter[()]
     corrupt_samples_total: Counter[str, str]
     worker_attempt: Gauge[()]
     worker_restarts_total: Counter[()]

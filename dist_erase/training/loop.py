@@ -29,7 +29,7 @@ from dist_erase.training.hooks import RunLog, record_means, record_step
 from dist_erase.training.live_evaluation import LiveEvaluation, Verdict
 from dist_erase.training.recipe import Recipe
 from dist_erase.training.schedule import lr_factor
-from dist_erase.training.step import StepResult, TeacherConstants, training_step
+from dist_erase.training.step import NotFiniteError, StepResult, TeacherConstants, training_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +114,9 @@ def run_steps(
             if progress.stopped:
                 parts.log.event("stop", step, progress.stopped)
                 break
+    except NotFiniteError:
+        parts.metrics.not_finite_steps_total.inc(1)
+        raise
     finally:
         batches.close()
     return Outcome(

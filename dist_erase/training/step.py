@@ -23,6 +23,10 @@ from dist_erase.training.gradients import (
 from dist_erase.training.measures import Measures, measure_batch
 
 
+class NotFiniteError(UserError):
+    """The objective or its gradient is NaN or infinite."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TeacherConstants:
     """exp(logit_scale) and logit bias of the frozen original."""
@@ -82,7 +86,7 @@ def training_step(
         measure_gradients: also measure each term's gradient, at the cost of a step for each.
 
     Raises:
-        UserError: the objective or its gradient is NaN or infinite; on every rank, before
+        NotFiniteError: the objective or its gradient is NaN or infinite; on every rank, before
             anything is checkpointed.
     """
     clock = _Clock(engine.device)
@@ -139,8 +143,8 @@ def training_step(
     )
 
 
-def _not_finite(batch: PairBatch, what: str) -> UserError:
-    return UserError(
+def _not_finite(batch: PairBatch, what: str) -> NotFiniteError:
+    return NotFiniteError(
         "train.lr",
         f"step {batch.step + 1} is not finite ({what}).",
         "Lower train.lr or set train.grad_clip, and start another run.",

@@ -4,7 +4,8 @@ import subprocess
 
 import pytest
 import yaml
-from support.runs import BIN, ROOT, Bench
+from support.prometheus import INSTALLED, prometheus
+from support.runs import BIN, ROOT, Bench, finish, kill_one, wait_for_step
 from support.scraping import scrape_until_done
 
 from dist_erase.data.build.digits import build_digits
@@ -96,3 +97,40 @@ def reference(bench):
     scraped, output = scrape_until_done(process, bench.folder("reference"))
     assert process.returncode == 0, output
     return bench.folder("reference"), scraped, output
+
+
+@pytest.fixture(scope="session")
+def watching(bench, tmp_path_factory):
+    """A real Prometheus as we ship it, which scrapes every run from here on; None without one."""
+    if not INSTALLED:
+        yield None
+        return
+    with prometheus(tmp_path_factory.mktemp("prometheus"), bench.runs, "1s") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def killed(bench, watching):
+    """A run that lost a teacher and then a worker, with goals that it can neither reach nor break.
+
+    Otherwise it is the reference run: what is measured on the way changes nothing.
+    """
+    folder = bench.folder("killed")
+    goals = ["evaluate.every_steps=4", "stop.forget_top1_below=0.0", "stop.retain_drop_above=1.0"]
+    watched = ["observe.gradients_every=4", "observe.grace_seconds=20"]
+    process = bench.start("killed", *goals, *watched)
+    wait_for_step(folder, 2, process)
+    kill_one("ray::TeacherReplica")
+    wait_for_step(folder, 6, process)
+    kill_one("ray::RayTrainWorker")
+    output = finish(process, expect=3)
+    assert "goal missed: forget top-1" in output
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stage3(bench, watching):
+    """A run at ZeRO stage 3 in bf16."""
+    bf16 = ["train.precision=bf16", "teacher.dtype=bf16"]
+    bench.run("stage3", "train.zero_stage=3", *bf16, "observe.grace_seconds=20")
+    return bench.folder("stage3")

@@ -53,6 +53,14 @@ SAFETY = (
         help="Checkpoints that this rank could not write.",
     ),
     Definition(
+        name="dist_erase_not_finite_steps_total",
+        kind="counter",
+        dashboard="cluster",
+        question="Did a step go wrong?",
+        help="Steps whose loss or gradient was NaN or infinite; the first one ends the run, so "
+        "that neither is ever shown as such.",
+    ),
+    Definition(
         name="dist_erase_corrupt_samples_total",
         kind="counter",
         labels=(STREAM, REASON),

@@ -1,0 +1,62 @@
+"""Tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from monitoring.drawing.reading import Answers, text_of
+
+Box = tuple[float, float, float, float]
+
+
+def draw_table(
+    figure: Figure, box: Box, size: tuple[int, int], panel: dict[str, Any], answers: Answers
+) -> None:
+    """As the panel's transformations say: rows by labels, a column for each query."""
+    (options,) = (t["options"] for t in panel["transformations"] if t["id"] == "organize")
+    columns = sorted(options["indexByName"], key=options["indexByName"].get)
+    rows: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+    for target, answer in zip(panel["targets"], answers, strict=True):
+        column = f"Value #{target['refId']}"
+        unit = _column_unit(panel, options["renameByName"].get(column, column))
+        for series in answer:
+            row = rows.setdefault(tuple(sorted(series["metric"].items())), dict(series["metric"]))
+            row[column] = text_of(panel, float(series["value"][1]), unit)
+    labels = [column for column in columns if not column.startswith("Value")]
+    ordered = sorted(rows.values(), key=lambda row: [row.get(label, "") for label in labels])
+    fits = int(box[3] * size[1] // 15) - 1
+    edges = _column_edges(columns, ordered, options["renameByName"])
+    for place, row in enumerate([None, *ordered[:fits]]):
+        y = box[1] + box[3] - (8 + 15 * place) / size[1]
+        for column, edge in zip(columns, edges, strict=True):
+            text = (
+                options["renameByName"].get(column, column) if row is None else row.get(column, "")
+            )
+            x = box[0] + 8 / size[0] + edge * (box[2] - 12 / size[0])
+            weight = "bold" if row is None else "normal"
+            figure.text(x, y, text, size=6.5, va="top", weight=weight, color="#333")
+    if len(ordered) > fits:
+        y = box[1] + 2 / size[1]
+        figure.text(
+            box[0] + box[2], y, f"… {len(ordered) - fits} more rows below ", ha="right", size=6
+        )
+
+
+def _column_unit(panel: dict[str, Any], name: str) -> str | None:
+    for override in panel["fieldConfig"].get("overrides", []):
+        if override["matcher"] == {"id": "byName", "options": name}:
+            return "" if override["properties"][0]["value"] == "none" else None
+    return None
+
+
+def _column_edges(
+    columns: list[str], rows: list[dict[str, str]], renamed: dict[str, str]
+) -> list[float]:
+    """Left edges as shares of the width, wider for longer texts."""
+    widths = [
+        max(len(renamed.get(column, column)), *(len(row.get(column, "")) for row in rows), 4) + 2
+        for column in columns
+    ]
+    return [sum(widths[:index]) / sum(widths) for index in range(len(widths))]
