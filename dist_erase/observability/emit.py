@@ -133,6 +133,9 @@ class Metrics:
     read_bytes_total: Counter[str]
     step_seconds: Histogram[()]
     phase_seconds_total: Counter[str]
+    data_workers: Gauge[()]
+    data_workers_limit: Gauge[()]
+    node_idle_cores: Gauge[()]
     teacher_requests_total: Counter[()]
     teacher_request_seconds: Histogram[()]
     teacher_requests_in_flight: Gauge[()]
@@ -150,6 +153,7 @@ class Metrics:
     worker_attempt: Gauge[()]
     heartbeat_timestamp_seconds: Gauge[()]
     exporter_skipped_snapshots_total: Counter[()]
+    run_exit_code: Gauge[()]
     run_info: Info
 
     def __init__(self, *, run: str, role: Role, rank: int, node: str | None = None) -> None:

@@ -94,9 +94,8 @@ class RunExporter:
     def text(self) -> str:
         """All current values of the run; what GET /metrics answers."""
         self._own.heartbeat_timestamp_seconds.set(time.time())
-        newest_first = sorted(_snapshots(self._folder), reverse=True)
         snapshots = []
-        for _, path in newest_first:
+        for path in snapshots_of(self._folder):
             try:
                 snapshots.append(from_text(path.read_text(encoding="utf-8")))
             except (OSError, ValueError, IndexError):
@@ -162,15 +161,15 @@ def _identity(sample: Sample) -> tuple[object, ...]:
     return (sample.name, frozenset(i for i in sample.labels.items() if i[0] != "node"))
 
 
-def _snapshots(folder: Path) -> list[tuple[int, Path]]:
-    """(time of last change, path) of each snapshot."""
+def snapshots_of(folder: Path) -> list[Path]:
+    """The snapshot files of a run, newest first, as `merge` wants them."""
     found = []
     for path in folder.glob("*.prom"):
         try:
             found.append((path.stat().st_mtime_ns, path))
         except FileNotFoundError:
             continue  # removed since it was listed
-    return found
+    return [path for _, path in sorted(found, reverse=True)]
 
 
 def _send(handler: BaseHTTPRequestHandler, status: int, content_type: str, text: str) -> None:

@@ -173,6 +173,22 @@ _WHAT_DOES_IT_WAIT_FOR = (
         labels=(_PHASE,),
         help="Where the wall time of this rank's steps went.",
     ),
+    Definition(
+        name="dist_erase_data_workers",
+        kind="gauge",
+        help="Decoding processes of this rank; 0 = the rank decodes by itself.",
+    ),
+    Definition(
+        name="dist_erase_data_workers_limit",
+        kind="gauge",
+        help="The most decoding processes that this rank can use; any number in use divides it.",
+    ),
+    Definition(
+        name="dist_erase_node_idle_cores",
+        kind="gauge",
+        help="Cores that this process may use and nobody used, over the last seconds; the same "
+        "for all ranks of a node.",
+    ),
 )
 
 _IS_THE_TEACHER_WELL = (
@@ -278,6 +294,13 @@ _IS_IT_SAFE = (
 )
 
 _WHAT_IS_IT = (
+    Definition(
+        name="dist_erase_run_exit_code",
+        kind="gauge",
+        role="driver",
+        help="How the run ended, as its exit code; absent until then, and served in the time of "
+        "grace.",
+    ),
     Definition(
         name="dist_erase_run_info",
         kind="info",

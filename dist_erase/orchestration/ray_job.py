@@ -19,10 +19,12 @@ from dist_erase.config.run import RunConfig
 from dist_erase.errors import UserError
 from dist_erase.observability.emit import Metrics
 from dist_erase.orchestration.cluster import check_room, cluster, wait_for_room
+from dist_erase.orchestration.ending import ending
 from dist_erase.orchestration.evidence import (
     Measured,
     measure_erased,
     measure_original,
+    missed_goals,
     versions,
     write_report,
 )
@@ -71,6 +73,7 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
         if not resume:
             stack.callback(discard_unstarted, folder)
         metrics = stack.enter_context(watched(config.observe, folder, run=config.run.name))
+        missed = stack.enter_context(ending(folder, metrics))
         _state_facts(metrics, config)
         stack.enter_context(_stop_file_on_sigterm(folder))
         pool = _start_pool(config, folder, stack)
@@ -83,6 +86,7 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
         report = write_report(
             config, folder, data, before=original, after=erased, outcome=outcome, metrics=metrics
         )
+        missed += missed_goals(config, report)
     return report, folder
 
 

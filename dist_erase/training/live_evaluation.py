@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -86,6 +87,7 @@ class LiveEvaluation:
         Raises:
             UserError: a goal needs classes that the sets do not have.
         """
+        started = time.monotonic()
         with torch.no_grad():
             embeddings = ModelEmbeddings(
                 sets={
@@ -99,7 +101,11 @@ class LiveEvaluation:
         forget, retain = (share_found(figures, name) for name in ("forget", "retain"))
         stop = why_stop(self._recipe.stop, figures, retain=retain, retain_before=retain_before)
         self._log.event(
-            "evaluation", step, f"forget pairs found {forget:.1%}, retain pairs found {retain:.1%}"
+            "evaluation",
+            step,
+            f"forget pairs found {forget:.1%}, retain pairs found {retain:.1%}",
+            seconds=time.monotonic() - started,
+            figures=shares_found(figures),
         )
         if self._context.is_first:
             self._metrics.evaluation("live", figures)
@@ -168,6 +174,16 @@ def why_stop(
     if recall_goal is not None:
         met.append(_best_recall(figures, "forget") < recall_goal)
     return "every forgetting goal is met" if met and all(met) else None
+
+
+def shares_found(figures: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Set → zero-shot `top1` (only with classes) and `recall1`, as `EventRow.figures` has them."""
+    found = {}
+    for name in figures["retrieval"]:
+        found[name] = {"recall1": float(_best_recall(figures, name))}
+        if figures["zero_shot"][name] is not None:
+            found[name]["top1"] = float(figures["zero_shot"][name]["top1"])
+    return found
 
 
 def share_found(figures: dict[str, Any], name: str) -> float:
