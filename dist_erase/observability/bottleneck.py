@@ -58,7 +58,9 @@ def shares(rows: Sequence[Row]) -> dict[str, float]:
 def bottleneck(
     rows: Sequence[Row],
     facts: Facts | None = None,
+    *,
     data_waits: Mapping[str, float] | None = None,
+    workers_busy: float | None = None,
 ) -> Bottleneck | None:
     """The largest wait of recent step rows, or that there is none worth a change.
 
@@ -69,6 +71,7 @@ def bottleneck(
         rows: oldest first.
         facts: what is known beside them; advice that needs more than that is not given.
         data_waits: rank → share of its recent time that it waited for data.
+        workers_busy: how many of rank 0's data workers work at a time, on the mean.
     """
     steady = _steady(rows)
     share = shares(steady)
@@ -76,16 +79,18 @@ def bottleneck(
         return None
     worst = max(_WAITS, key=lambda name: share.get(name, 0.0))
     if share.get(worst, 0.0) >= _WORTH_SAYING:
-        text = _wait(worst, share[worst], steady, facts)
+        text = _wait(worst, share[worst], steady, facts, workers_busy)
         return Bottleneck(kind=_WAITS[worst], share=share[worst], text=text)
     return _straggler(share, data_waits or {}) or _student(share)
 
 
-def _wait(name: str, share: float, rows: Sequence[Row], facts: Facts | None) -> str:
+def _wait(
+    name: str, share: float, rows: Sequence[Row], facts: Facts | None, workers_busy: float | None
+) -> str:
     percent = f"{100 * share:.0f} %"
     match name:
         case "data_wait":
-            return f"{percent} of the step waits for data; {data(share, facts)}"
+            return f"{percent} of the step waits for data; {data(share, facts, workers_busy)}"
         case "teacher_wait":
             return f"{percent} of the step waits for the teacher; {teacher(share, rows, facts)}"
         case "checkpoint":
@@ -110,7 +115,10 @@ def _straggler(share: Mapping[str, float], data_waits: Mapping[str, float]) -> B
 def _student(share: Mapping[str, float]) -> Bottleneck:
     compute = min(1.0, sum(share.get(name, 0.0) for name in _COMPUTE))
     text = f"the student computes {100 * compute:.0f} % of the step"
-    unknown = 1.0 - compute - sum(share.get(name, 0.0) for name in _WAITS)
+    between = share.get("communication", 0.0)
+    if between >= _WORTH_SAYING:
+        text += f", {100 * between:.0f} % is communication between ranks"
+    unknown = 1.0 - sum(value for name, value in share.items() if name != "other")
     if unknown >= _WORTH_SAYING:
         text += f"; {100 * unknown:.0f} % is none of the measured phases"
     return Bottleneck(kind="student", share=compute, text=text)

@@ -26,9 +26,11 @@ from dist_erase import storage
 from dist_erase.errors import UserError
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.snapshot import from_text, to_text
+from dist_erase.observability.watchers import Watchers
 
 # Prometheus' default scrape interval: an exporter that old and never scraped has no Prometheus.
 _NOBODY_SCRAPES_SECONDS = 60.0
+_EXIT_CODE = "\ndist_erase_run_exit_code{"
 _log = logging.getLogger(__name__)
 
 
@@ -63,6 +65,7 @@ class RunExporter:
         self._grace_seconds = grace_seconds
         self._own = Metrics(run=run, role="exporter", rank=0)
         self._started = time.monotonic()
+        self._watchers = Watchers()
         self._scraped = threading.Event()
         self._ended = threading.Event()
         self._scraped_after_end = threading.Event()
@@ -106,12 +109,13 @@ class RunExporter:
         """Serves until one more scrape, or for the time of grace, then stops.
 
         All other processes must have written their last snapshot. There is no waiting where
-        nobody has scraped for a minute or longer.
+        nobody has scraped for a minute or longer. Whoever is watching is told the end first.
         """
         if self._ended.is_set():
             return
         self._ended.set()
         try:
+            self._watchers.wait(self._grace_seconds)
             age = time.monotonic() - self._started
             if self._scraped.is_set() or age < _NOBODY_SCRAPES_SECONDS:
                 self._scraped_after_end.wait(self._grace_seconds)
@@ -125,8 +129,12 @@ class RunExporter:
         has_ended = self._ended.is_set()
         path = handler.path.partition("?")[0]
         if path == "/metrics":
+            text = self.text()
+            _send(handler, 200, CONTENT_TYPE_PLAIN_0_0_4, text)
+            agent, told_the_end = handler.headers.get("User-Agent"), _EXIT_CODE in text
+            if self._watchers.asked(agent, told_the_end=told_the_end):
+                return
             self._scraped.set()
-            _send(handler, 200, CONTENT_TYPE_PLAIN_0_0_4, self.text())
             if has_ended:
                 self._scraped_after_end.set()
         elif path == "/targets":

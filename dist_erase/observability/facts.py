@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from dist_erase.observability.rows import EventRow
@@ -38,10 +39,12 @@ class Facts:
         attempt: how often the workers have been started.
         teacher: the pool; None without one.
         before, live, after: figures as in `EventRow.figures`, by when they were measured.
-        goal_ratio: goals by name, as shares (`stop` keys); what the run itself was told.
-        steps_to_goal: projected, where the run projects it.
+        goals: the run's `stop` section, as far as it sets anything.
+        steps_to_goal: goal → steps until it is met as projected, 0 = met, inf = it does not come
+            nearer.
         data_workers, data_workers_limit: decoding processes of a rank, and the most it can use.
         idle_cores: for each student rank, on the node where they are fewest.
+        worker_seconds: rank → seconds its data workers worked so far.
         data_wait: rank → seconds waited for data so far.
         step_seconds: rank → seconds of all its steps so far.
         corrupt: samples replaced so far.
@@ -58,10 +61,11 @@ class Facts:
     live: Figures = field(default_factory=dict)
     after: Figures = field(default_factory=dict)
     goals: dict[str, float] = field(default_factory=dict)
-    steps_to_goal: float | None = None
+    steps_to_goal: dict[str, float] = field(default_factory=dict)
     data_workers: int | None = None
     data_workers_limit: int | None = None
     idle_cores: float | None = None
+    worker_seconds: dict[str, float] = field(default_factory=dict)
     data_wait: dict[str, float] = field(default_factory=dict)
     step_seconds: dict[str, float] = field(default_factory=dict)
     corrupt: int = 0
@@ -81,9 +85,12 @@ def facts_of(scrape: Scrape) -> Facts:
         before=_figures(scrape, "before"),
         live=_figures(scrape, "live"),
         after=_figures(scrape, "after"),
+        goals=scrape.by("goal", "goal_ratio"),
+        steps_to_goal=scrape.by("goal", "goal_projected_steps"),
         data_workers=_whole(scrape.value("data_workers", rank="0")),
         data_workers_limit=_whole(scrape.value("data_workers_limit", rank="0")),
         idle_cores=_idle_cores(scrape),
+        worker_seconds=scrape.by("rank", "data_worker_seconds_total"),
         data_wait=scrape.by("rank", "phase_seconds_total", phase="data_wait"),
         step_seconds=scrape.by("rank", "step_seconds_sum"),
         corrupt=int(scrape.total("corrupt_samples_total") or 0),
@@ -108,7 +115,7 @@ def pool_changes(before: Teacher | None, now: Teacher | None, time: float) -> li
     ]
     again = now.resubmitted - before.resubmitted
     if again > 0:
-        events.append(EventRow(event="teacher", time=time, message=f"{again} batches asked again"))
+        events.append(EventRow(event="teacher", time=time, message=f"batches resubmitted: {again}"))
     return events
 
 
@@ -116,7 +123,7 @@ def _teacher(scrape: Scrape) -> Teacher | None:
     up = scrape.by("replica", "teacher_replica_up")
     if not up:
         return None
-    restarts = scrape.total("teacher_restarts_total")
+    restarts = scrape.total("teacher_replica_restarts_total")
     if restarts is None and any(role == "teacher" for role, _ in scrape.processes):
         left = [n for (role, _), n in scrape.processes.items() if role == "teacher"]
         restarts = sum(left) - len(left)
@@ -158,4 +165,4 @@ def _heartbeat(scrape: Scrape) -> float | None:
 
 
 def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)
+    return None if value is None or not math.isfinite(value) else int(value)

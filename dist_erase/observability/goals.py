@@ -51,6 +51,12 @@ def found(now: Figures, before: Figures, goals: Mapping[str, float | None]) -> l
     return rows + [_main(name, now[name], before.get(name, {}), None) for name in sorted(others)]
 
 
+def found_in_words(now: Figures) -> str:
+    """The figures of forget and retain pairs as one line."""
+    rows = [_main(name, now[name], {}, None) for name in ("forget", "retain") if name in now]
+    return ", ".join(f"{row.set} pairs found {row.now:.1%}" for row in rows)
+
+
 def _of_set(
     name: str,
     now: Mapping[str, float],

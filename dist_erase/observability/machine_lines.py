@@ -85,7 +85,7 @@ def state_json(state: RunState) -> dict[str, Any]:
     shares from 0 to 1, `samples_per_second`, `seconds_per_step`, `shares` {part of the time:
     share}, `epoch`, `forget_passes`, `lr`, `grad_norm`, `teacher` {replicas, up, in_flight,
     restarts, resubmitted, failed} or null without a pool, `corrupt_samples`, `checkpoint_step`,
-    `steps_to_goal`, `idle_cores`, `bottleneck` {kind, share, text} or null.
+    `steps_to_goal` {goal: steps}, `idle_cores`, `bottleneck` {kind, share, text} or null.
     """
     last, recent, facts, pool = state.last, state.recent, state.facts, state.facts.teacher
     found: dict[str, dict[str, Any]] = {}

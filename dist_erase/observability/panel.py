@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -93,24 +94,24 @@ def _lines(state: RunState, screen: Screen) -> Iterator[Line]:
 
 
 def _header(state: RunState, screen: Screen) -> Text:
-    text = Text(state.run, style="bold")
+    name = Text(state.run, style="bold")
     if not state.last:
-        return text
+        return name
     step, steps = state.last["step"], state.last["steps"]
-    eta = state.recent.eta_seconds()
     left = f"  step {step}/{steps}  "
-    right = f"  ETA {clock(eta)}" if step < steps else "  all steps done"
-    text.truncate(max(8, screen.width - len(left) - len(right)), overflow="ellipsis")
-    room = screen.width - len(text) - len(left) - len(right)
-    return text + Text(left) + _bar(step / max(1, steps), room, screen) + Text(right)
+    eta = f"ETA {clock(state.recent.eta_seconds())}"
+    right = f"  {eta if step < steps else 'all steps done'}"
+    name.truncate(max(8, screen.width - len(left) - len(right)), overflow="ellipsis")
+    room = screen.width - len(name) - len(left) - len(right)
+    return Text.assemble(name, left, _bar(step / max(1, steps), room, screen), right)
 
 
-def _bar(share: float, width: int, screen: Screen) -> Text:
+def _bar(share: float, width: int, screen: Screen) -> str:
     if width < 5:
-        return Text("")
+        return ""
     done = round(min(1.0, share) * width)
     full, empty = ("#", ".") if screen.ascii else ("█", "░")
-    return Text(full * done + empty * (width - done))
+    return full * done + empty * (width - done)
 
 
 def _losses(state: RunState, screen: Screen) -> Iterator[Line]:
@@ -157,8 +158,14 @@ def _found(state: RunState, screen: Screen) -> Iterator[Line]:
                 style,
             ),
         )
-    if state.facts.steps_to_goal is not None:
-        yield _MORE, Text(f"at this pace the goal is {state.facts.steps_to_goal:.0f} steps away")
+    for goal, steps in state.facts.steps_to_goal.items():
+        if goal.startswith("forget") and steps > 0:
+            away = (
+                f"is {steps:.0f} steps away at this pace"
+                if math.isfinite(steps)
+                else ("does not come nearer")
+            )
+            yield _MORE, Text(f"{'':<8}stop.{goal} {away}")
 
 
 def goal_words(one: Found, screen: Screen) -> str:
@@ -228,8 +235,8 @@ def _teacher(state: RunState, screen: Screen) -> Iterator[Line]:
     if pool.in_flight is not None:
         parts.append(f"{pool.in_flight} in flight")
     if pool.restarts is not None:
-        parts.append(f"{pool.restarts} restarts")
-    parts.append(f"{pool.resubmitted} asked again")
+        parts.append(f"{pool.restarts} restart{'' if pool.restarts == 1 else 's'}")
+    parts.append(f"{pool.resubmitted} resubmitted")
     if pool.failed:
         parts.append(f"{pool.failed} failed")
     ranks = (_KEY if trouble else _MORE, _REST)
@@ -248,7 +255,7 @@ def _listed(
         else:
             lines.append(part)
     for i, line in enumerate(lines):
-        yield ranks[min(i, 1)], Text(f"{title if i == 0 else '':<8}") + Text(line, style=style)
+        yield ranks[min(i, 1)], Text.assemble(f"{title if i == 0 else '':<8}", (line, style))
 
 
 def _wrapped(text: str, screen: Screen, style: str) -> Iterator[Line]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dist_erase.observability.facts import Facts
+from dist_erase.observability.goals import found_in_words
 from dist_erase.observability.rows import EventRow, Row
 from dist_erase.observability.scrape import Scrape
 
@@ -93,5 +94,13 @@ def run_changes(before: Facts, now: Facts, step: int, time: float) -> list[Event
     if now.checkpoint_step is not None and now.checkpoint_step != before.checkpoint_step:
         events.append(EventRow(event="checkpoint", step=now.checkpoint_step, time=time))
     if now.live and now.live != before.live:
-        events.append(EventRow(event="evaluation", step=step, time=time, figures=now.live))
+        events.append(
+            EventRow(
+                event="evaluation",
+                step=step,
+                time=time,
+                message=found_in_words(now.live),
+                figures=now.live,
+            )
+        )
     return events

@@ -15,6 +15,7 @@ from dist_erase.observability.facts import Facts, facts_of, pool_changes
 from dist_erase.observability.rows import Row
 from dist_erase.observability.scrape import parse, read_folder
 from dist_erase.observability.scrape_rows import ScrapeRows, run_changes
+from dist_erase.observability.watchers import new_agent
 
 _ANSWER_SECONDS = 10.0
 _LARGEST_ANSWER = 64 * 2**20
@@ -108,6 +109,7 @@ class UrlSource:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._agent = new_agent()
         self._rows = ScrapeRows()
         self._facts: Facts | None = None
 
@@ -118,7 +120,7 @@ class UrlSource:
             UserError: what answers is not a dist-erase run, or is two.
         """
         try:
-            text = _get(self._url)
+            text = _get(self._url, self._agent)
         except (OSError, ValueError) as error:
             if isinstance(error, urllib.error.HTTPError) and error.code < 500:
                 raise UserError(
@@ -149,8 +151,9 @@ class UrlSource:
         return Update(rows=tuple(rows), facts=facts)
 
 
-def _get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=_ANSWER_SECONDS) as answer:
+def _get(url: str, agent: str) -> str:
+    request = urllib.request.Request(url, headers={"User-Agent": agent})
+    with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:
         return str(answer.read(_LARGEST_ANSWER).decode("utf-8", "replace"))
 
 

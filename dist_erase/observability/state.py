@@ -11,6 +11,8 @@ from dist_erase.observability.facts import Facts, Figures
 from dist_erase.observability.goals import Found, found
 from dist_erase.observability.rows import Recent, Row
 
+Shares = dict[str, float]
+
 _EVENTS_KEPT = 20
 _LOOKS_KEPT = 30  # of facts, for what changes slowly
 
@@ -84,8 +86,12 @@ class RunState:
     @property
     def bottleneck(self) -> Bottleneck | None:
         """The largest wait of recent steps."""
-        facts = self._looks[-1] if self._looks else None
-        return bottleneck(self.recent.rows, facts, self._data_waits())
+        if not self._looks:
+            return bottleneck(self.recent.rows)
+        old, now = self._looks[0], self._looks[-1]
+        waits = self._since_oldest_look(now.data_wait, old.data_wait)
+        busy = self._since_oldest_look(now.worker_seconds, old.worker_seconds)
+        return bottleneck(self.recent.rows, now, data_waits=waits, workers_busy=busy.get("0"))
 
     def _step(self, row: Row) -> None:
         self.recent.add(row)
@@ -105,15 +111,12 @@ class RunState:
     def _curve(self, name: str, value: float) -> None:
         self.curves.setdefault(name, Curve()).add(value)
 
-    def _data_waits(self) -> dict[str, float]:
-        """Rank → share of its time that it waited for data, since the oldest look."""
-        if len(self._looks) < 2:
-            return {}
-        old, new = self._looks[0], self._looks[-1]
-        waits = {}
-        for rank, seconds in new.step_seconds.items():
-            time = seconds - old.step_seconds.get(rank, 0.0)
-            wait = new.data_wait.get(rank, 0.0) - old.data_wait.get(rank, 0.0)
-            if time > 0 and rank in old.step_seconds:
-                waits[rank] = min(1.0, max(0.0, wait / time))
-        return waits
+    def _since_oldest_look(self, now: Mapping[str, float], old: Mapping[str, float]) -> Shares:
+        """Rank → what its counter grew by, as a share of the time of its steps meanwhile."""
+        first, last = self._looks[0].step_seconds, self._looks[-1].step_seconds
+        spent = {rank: last[rank] - first[rank] for rank in last.keys() & first.keys()}
+        return {
+            rank: max(0.0, now[rank] - old.get(rank, 0.0)) / seconds
+            for rank, seconds in spent.items()
+            if seconds > 0 and rank in now
+        }
