@@ -78,11 +78,11 @@ def teacher(share: float, rows: Sequence[Row], facts: Facts | None) -> str:
     return f"{more} more teacher.replicas would help, where the cluster has room for them"
 
 
-def checkpoints() -> str:
-    """Of standing still for checkpoints."""
-    return "a larger train.checkpoint.every_steps would help"
+def checkpoints(*, often: bool) -> str:
+    """Of standing still for checkpoints; one alone may be written for another reason."""
+    return "; a larger train.checkpoint.every_steps would help" if often else ""
 
 
-def evaluations() -> str:
+def evaluations(*, often: bool) -> str:
     """Of standing still for live evaluations."""
-    return "a larger evaluate.every_steps would help"
+    return "; a larger evaluate.every_steps would help" if often else ""

@@ -88,15 +88,16 @@ def _wait(
     name: str, share: float, rows: Sequence[Row], facts: Facts | None, workers_busy: float | None
 ) -> str:
     percent = f"{100 * share:.0f} %"
+    often = sum(row["seconds"].get(name, 0.0) > 0 for row in rows if row.get("seconds")) > 1
     match name:
         case "data_wait":
             return f"{percent} of the step waits for data; {data(share, facts, workers_busy)}"
         case "teacher_wait":
             return f"{percent} of the step waits for the teacher; {teacher(share, rows, facts)}"
         case "checkpoint":
-            return f"{percent} of the time goes into checkpoints; {checkpoints()}"
+            return f"{percent} of the time goes into checkpoints" + checkpoints(often=often)
         case _:
-            return f"{percent} of the time goes into live evaluations; {evaluations()}"
+            return f"{percent} of the time goes into live evaluations" + evaluations(often=often)
 
 
 def _straggler(share: Mapping[str, float], data_waits: Mapping[str, float]) -> Bottleneck | None:

@@ -39,6 +39,7 @@ class Facts:
         attempt: how often the workers have been started.
         teacher: the pool; None without one.
         before, live, after: figures as in `EventRow.figures`, by when they were measured.
+        evaluations: live ones so far; the first is of the original model.
         goals: the run's `stop` section, as far as it sets anything.
         steps_to_goal: goal → steps until it is met as projected, 0 = met, inf = it does not come
             nearer.
@@ -60,6 +61,7 @@ class Facts:
     before: Figures = field(default_factory=dict)
     live: Figures = field(default_factory=dict)
     after: Figures = field(default_factory=dict)
+    evaluations: int | None = None
     goals: dict[str, float] = field(default_factory=dict)
     steps_to_goal: dict[str, float] = field(default_factory=dict)
     data_workers: int | None = None
@@ -85,6 +87,7 @@ def facts_of(scrape: Scrape) -> Facts:
         before=_figures(scrape, "before"),
         live=_figures(scrape, "live"),
         after=_figures(scrape, "after"),
+        evaluations=_whole(scrape.total("evaluations_total")),
         goals=scrape.by("goal", "goal_ratio"),
         steps_to_goal=scrape.by("goal", "goal_projected_steps"),
         data_workers=_whole(scrape.value("data_workers", rank="0")),

@@ -99,8 +99,14 @@ def _header(state: RunState, screen: Screen) -> Text:
         return name
     step, steps = state.last["step"], state.last["steps"]
     left = f"  step {step}/{steps}  "
-    eta = f"ETA {clock(state.recent.eta_seconds())}"
-    right = f"  {eta if step < steps else 'all steps done'}"
+    if step >= steps:
+        right = "  all steps done"
+    elif state.stopped:
+        right = "  stopped"
+    elif state.silence or state.end:
+        right = ""
+    else:
+        right = f"  ETA {clock(state.recent.eta_seconds())}"
     name.truncate(max(8, screen.width - len(left) - len(right)), overflow="ellipsis")
     room = screen.width - len(name) - len(left) - len(right)
     return Text.assemble(name, left, _bar(step / max(1, steps), room, screen), right)
@@ -129,7 +135,7 @@ def _cosines(state: RunState, screen: Screen) -> Iterator[Line]:
         note, style = "", ""
         if stream == "forget" and floor is not None:
             near = abs(value - floor) <= _AT_FLOOR
-            note = f"{'at ' if near else ''}floor {floor:.3f}"
+            note = f"{'near ' if near else ''}floor {floor:.3f}"
             style = _GOOD if near else ""
         title = "cosine" if i == 0 else ""
         rank = _MAIN if stream == "forget" else _MORE

@@ -19,6 +19,8 @@ from dist_erase.observability.watchers import new_agent
 
 _ANSWER_SECONDS = 10.0
 _LARGEST_ANSWER = 64 * 2**20
+# Names from an address go to a terminal: no escape sequences in them.
+_CONTROL = dict.fromkeys([*range(10), *range(11, 32), *range(127, 160)], "?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +156,8 @@ class UrlSource:
 def _get(url: str, agent: str) -> str:
     request = urllib.request.Request(url, headers={"User-Agent": agent})
     with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:
-        return str(answer.read(_LARGEST_ANSWER).decode("utf-8", "replace"))
+        text = answer.read(_LARGEST_ANSWER).decode("utf-8", "replace")
+    return text.translate(_CONTROL)
 
 
 def _why(error: Exception) -> str:

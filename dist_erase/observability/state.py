@@ -28,6 +28,7 @@ class RunState:
         curves: name of a figure → its course over the whole run.
         silence: what to say when the run does not answer; None = it does.
         end: how it ended, in words; None = not seen.
+        stopped: whether a goal or budget ended the training before the last planned step.
         address: of its metrics, where it is worth telling.
     """
 
@@ -40,6 +41,7 @@ class RunState:
         self.curves: dict[str, Curve] = {}
         self.silence: str | None = None
         self.end: str | None = None
+        self.stopped = False
         self.address: str | None = None
         self._looks: deque[Facts] = deque(maxlen=_LOOKS_KEPT)
         self._now: Figures = {}
@@ -51,6 +53,7 @@ class RunState:
             self._step(row)
             return
         self.events.append(row)
+        self.stopped = row["event"] == "stop" or (self.stopped and row["event"] != "start")
         if row.get("seconds") is not None:
             self.recent.pause(row["event"], row["seconds"])
         if row.get("figures"):
@@ -67,6 +70,8 @@ class RunState:
             self._now = facts.after
         elif facts.live and not self._now:
             self._now = facts.live
+        if facts.evaluations == 1 and not self._before:
+            self._before = facts.live  # the first is that of the original model
 
     @property
     def facts(self) -> Facts:

@@ -113,6 +113,11 @@ def test_the_line_names_where_the_time_goes(parts, text):
     assert said(parts) == text
 
 
+def test_one_checkpoint_is_no_reason_to_write_fewer():
+    steps = rows(*[step(forward=1.0)] * 7, step(checkpoint=9.0) | {"step": 9.0})
+    assert bottleneck(steps).text == "60 % of the time goes into checkpoints"
+
+
 def test_a_rank_that_the_others_wait_for_is_named():
     computing = {"forward": 0.3, "backward": 0.65}
     waits = {"0": 0.01, "1": 0.02, "2": 0.45}

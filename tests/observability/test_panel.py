@@ -112,6 +112,27 @@ def test_a_run_without_teacher_goals_and_evaluations_shows_what_it_has():
     assert [line.split()[0] for line in drawn(run, 80)] == ["bare", "loss"]
 
 
+def test_a_run_that_stopped_or_is_silent_promises_no_time_of_arrival():
+    assert "ETA" in drawn(state(), 80)[0]
+    stopped = state()
+    stopped.row({"event": "stop", "step": 20, "time": 0.0, "message": "every goal is met"})
+    stopped.row({"event": "export", "step": 20, "time": 0.0})
+    assert drawn(stopped, 80)[0].endswith("  stopped")
+    stopped.row({"event": "start", "step": 20, "time": 0.0})
+    assert "ETA" in drawn(stopped, 80)[0]
+    silent = state()
+    silent.silence = "no sign of life since 12:00:00"
+    assert "ETA" not in drawn(silent, 80)[0]
+
+
+def test_the_first_live_evaluation_is_of_the_original_model():
+    run = RunState("seven")
+    first = {"forget": {"top1": 1.0}, "retain": {"top1": 0.99}}
+    run.look(Facts(live=first, evaluations=1))
+    run.look(Facts(live={"forget": {"top1": 0.5}, "retain": {"top1": 0.98}}, evaluations=2))
+    assert [one.before for one in run.found] == [1.0, 0.99]
+
+
 def test_goals_that_only_metrics_tell_are_shown_too():
     run = RunState("seven")
     run.look(
