@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from support.run_rows import CHECKPOINT, EVALUATION, row
 from support.scraped import RUN, RunMetrics
+from support.web import web_server
 
 from dist_erase.observability.exporter import RunExporter
 
@@ -237,6 +238,15 @@ def test_an_exporter_that_vanishes_is_waited_for_and_then_given_up(run, exporter
     code, out, _ = ended(process)
     assert code == 4
     assert json.loads(out.splitlines()[-1])["exit_code"] == 4
+
+
+def test_an_address_cannot_send_escape_sequences_to_a_terminal(watch):
+    with web_server() as web:
+        web.files["/metrics"] = b'dist_erase_step{run="se\x1b[31mven",role="student",rank="0"} 3\n'
+        code, out, _ = ended(watch(f"{web.url}/metrics", "--once"))
+    assert code == 0
+    assert "se?[31mven" in out
+    assert "\x1b" not in out
 
 
 def test_what_is_no_run_at_an_address_is_said(run, exporter, watch):
