@@ -156,8 +156,8 @@ class UrlSource:
 def _get(url: str, agent: str) -> str:
     request = urllib.request.Request(url, headers={"User-Agent": agent})
     with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:
-        text = answer.read(_LARGEST_ANSWER).decode("utf-8", "replace")
-    return text.translate(_CONTROL)
+        content: bytes = answer.read(_LARGEST_ANSWER)
+    return content.decode("utf-8", "replace").translate(_CONTROL)
 
 
 def _why(error: Exception) -> str:
