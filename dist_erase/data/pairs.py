@@ -93,6 +93,7 @@ class PairStream(Iterator[PairBatch]):
 
     Attributes:
         workers: the number of processes in use.
+        most_workers: the most that could be; every number in use divides it.
     """
 
     def __init__(
@@ -115,9 +116,8 @@ class PairStream(Iterator[PairBatch]):
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         plans = [plan for plan in (retain, forget) if plan is not None]
-        self.workers = _fitting_workers(
-            workers, [len(share(p.order.streams, rank, world)) for p in plans]
-        )
+        self.most_workers = math.gcd(*(len(share(p.order.streams, rank, world)) for p in plans))
+        self.workers = _fitting_workers(workers, self.most_workers)
         self._quarantine = Quarantine(
             {plan.name: len(plan.index) for plan in plans},
             {plan.name: plan.max_corrupt_fraction for plan in plans},
@@ -191,9 +191,8 @@ class _Parts(IterableDataset[PairBatch | _Parcel | _Failure]):
             yield _Failure(error)
 
 
-def _fitting_workers(asked: int, streams: list[int]) -> int:
-    common = math.gcd(*streams)
-    return max((n for n in range(1, asked + 1) if common % n == 0), default=0)
+def _fitting_workers(asked: int, most: int) -> int:
+    return max((n for n in range(1, asked + 1) if most % n == 0), default=0)
 
 
 def _join(parts: list[PairBatch]) -> PairBatch:

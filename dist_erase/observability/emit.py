@@ -150,8 +150,10 @@ class Metrics:
     phase_seconds_total: Counter[str]
     read_bytes_total: Counter[str]
     data_workers: Gauge[()]
+    data_workers_limit: Gauge[()]
     data_worker_seconds_total: Counter[()]
     data_worker_resident_memory_bytes: Gauge[()]
+    node_idle_cores: Gauge[()]
     block_cache_queries_total: Counter[str]
     block_cache_hits_total: Counter[str]
     teacher_requests_total: Counter[()]
@@ -180,6 +182,7 @@ class Metrics:
     device_memory_bytes: Gauge[str]
     exporter_skipped_snapshots_total: Counter[()]
     exporter_push_failures_total: Counter[()]
+    run_exit_code: Gauge[()]
     run_info: Info
 
     def __init__(self, *, run: str, role: Role, rank: int, node: str | None = None) -> None:

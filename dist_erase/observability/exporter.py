@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from dist_erase.observability.merge import merge
 from dist_erase.observability.pushing import Pusher
 from dist_erase.observability.server import Answer, Server
 from dist_erase.observability.snapshot import from_text, on_this_node, to_text, without_created
+from dist_erase.observability.watchers import Watchers
 from dist_erase.observability.web_config import load_web_config
 
 # Prometheus' default scrape interval: an exporter that old and never scraped has no Prometheus.
 _NOBODY_SCRAPES_SECONDS = 60.0
+_EXIT_CODE = "\ndist_erase_run_exit_code{"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,8 @@ class RunExporter:
         self._file_sd = exposure.file_sd(node)
         self._own = Metrics(run=exposure.run, role="exporter", rank=0)
         self._started = time.monotonic()
+        self._is_whole_run = node is None
+        self._watchers = Watchers()
         self._scraped = threading.Event()
         self._ended = threading.Event()
         self._scraped_after_end = threading.Event()
@@ -117,7 +122,8 @@ class RunExporter:
         """Serves until one more scrape, or for the time of grace, then stops.
 
         All other processes must have written their last snapshot. There is no waiting where
-        nobody has scraped for a minute or longer, unless values lie in a Pushgateway.
+        nobody has scraped for a minute or longer, unless values lie in a Pushgateway. Whoever is
+        watching is told the end first.
         """
         if self._ended.is_set():
             return
@@ -126,6 +132,7 @@ class RunExporter:
         try:
             if self._pusher is not None:
                 self._pusher.last()
+            self._watchers.wait(self._exposure.grace_seconds)
             age = began - self._started
             if self._scraped.is_set() or age < _NOBODY_SCRAPES_SECONDS:
                 self._scraped_after_end.wait(self._exposure.grace_seconds)
@@ -147,23 +154,23 @@ class RunExporter:
 
     def _merged(self) -> list[Metric]:
         self._own.heartbeat_timestamp_seconds.set(time.time())
-        newest_first = sorted(_snapshots(self._folder), reverse=True)
         snapshots = []
-        for _, path in newest_first:
+        for path in snapshots_of(self._folder):
             try:
                 snapshots.append(from_text(path.read_text(encoding="utf-8")))
             except (OSError, ValueError, IndexError):
                 self._own.exporter_skipped_snapshots_total.inc(1)
         return merge([*snapshots, without_created(self._own.registry.collect())])
 
-    def _answer(self, path: str) -> Answer:
+    def _answer(self, path: str, agent: str | None) -> Answer:
         if path == "/metrics":
-            self._scraped.set()
+            has_ended = self._ended.is_set()
+            text = self.text()
             return Answer(
                 status=200,
                 content_type=CONTENT_TYPE_PLAIN_0_0_4,
-                sent=self._scraped_after_end.set if self._ended.is_set() else None,
-                text=self.text(),
+                sent=partial(self._was_sent, text, agent, has_ended=has_ended),
+                text=text,
             )
         if path == "/targets":
             content = json.dumps(self.targets())
@@ -172,12 +179,22 @@ class RunExporter:
         return Answer(status=404, content_type="text/plain", text=what)
 
 
-def _snapshots(folder: Path) -> list[tuple[int, Path]]:
-    """(time of last change, path) of each snapshot."""
+    def _was_sent(self, text: str, agent: str | None, *, has_ended: bool) -> None:
+        # The driver alone says how the run ended, at the address of the whole run.
+        told_the_end = _EXIT_CODE in text or (has_ended and not self._is_whole_run)
+        if self._watchers.asked(agent, told_the_end=told_the_end):
+            return
+        self._scraped.set()
+        if has_ended:
+            self._scraped_after_end.set()
+
+
+def snapshots_of(folder: Path) -> list[Path]:
+    """The snapshot files of a run, newest first, as `merge` wants them."""
     found = []
     for path in folder.glob("*.prom"):
         try:
             found.append((path.stat().st_mtime_ns, path))
         except FileNotFoundError:
             continue  # removed since it was listed
-    return found
+    return [path for _, path in sorted(found, reverse=True)]

@@ -21,14 +21,15 @@ def merge(snapshots: Iterable[Iterable[Metric]]) -> list[Metric]:
             merged = families.setdefault(
                 family.name, Metric(family.name, family.documentation, family.type)
             )
-            fresh = [s for s in family.samples if _identity(s) not in seen]
+            fresh = [s for s in family.samples if identity(s) not in seen]
             if merged.type == family.type:
                 merged.samples += fresh
-                seen.update(map(_identity, fresh))
+                seen.update(map(identity, fresh))
     return [families[name] for name in sorted(families)]
 
 
-def _identity(sample: Sample) -> tuple[object, ...]:
+def identity(sample: Sample) -> tuple[object, ...]:
+    """What makes two samples the same series."""
     if sample.name.endswith("_info"):
         return (sample.name, *(sample.labels.get(name) for name in ("run", "role", "rank")))
     return (sample.name, frozenset(i for i in sample.labels.items() if i[0] != "node"))

@@ -36,7 +36,7 @@ class Server:
         bind: address to listen on; 0.0.0.0 or :: for every interface.
         port: 0 takes a free one.
         web: TLS and passwords.
-        answer: path of a request → its answer.
+        answer: path and User-Agent of a request → its answer.
 
     Attributes:
         address: HOST:PORT for another machine.
@@ -51,7 +51,7 @@ class Server:
         port: int,
         *,
         web: WebConfig,
-        answer: Callable[[str], Answer],
+        answer: Callable[[str, str | None], Answer],
     ) -> None:
         try:
             self._server = _Tcp(bind, port, partial(_Handler, web, answer), web)
@@ -112,7 +112,9 @@ class _Tcp(socketserver.ThreadingTCPServer):
 class _Handler(BaseHTTPRequestHandler):
     timeout = 30
 
-    def __init__(self, web: WebConfig, answer: Callable[[str], Answer], *args: Any) -> None:
+    def __init__(
+        self, web: WebConfig, answer: Callable[[str, str | None], Answer], *args: Any
+    ) -> None:
         self._web = web
         self._answer = answer
         super().__init__(*args)
@@ -121,7 +123,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._web.allows(self.headers.get("Authorization")):
             answer = Answer(status=401, content_type="text/plain", text="name and password?\n")
         else:
-            answer = self._answer(self.path.partition("?")[0])
+            path, agent = self.path.partition("?")[0], self.headers.get("User-Agent")
+            answer = self._answer(path, agent)
         body = answer.text.encode()
         self.send_response(answer.status)
         if answer.status == 401:

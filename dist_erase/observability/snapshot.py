@@ -20,10 +20,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from dist_erase import storage
+from dist_erase.observability.cores import IdleCores
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.memory import record_memory
 
-_END = "# EOF\n"
+END = "# EOF\n"
 _log = logging.getLogger(__name__)
 
 
@@ -56,12 +57,12 @@ def without_created(families: Iterable[Metric]) -> Iterator[Metric]:
 
 def to_text(families: Iterable[Metric]) -> str:
     """Prometheus text of `families`, closed by the end mark."""
-    return generate_latest(_Families(families)).decode() + _END
+    return generate_latest(_Families(families)).decode() + END
 
 
 def from_text(text: str) -> list[Metric]:
     """The families in `text`; raises ValueError when it is not a whole snapshot."""
-    if not text.endswith(_END):
+    if not text.endswith(END):
         raise ValueError("the end mark is missing")
     return list(text_string_to_metric_families(text))
 
@@ -80,6 +81,7 @@ class SnapshotWriter:
         self._metrics = metrics
         self._every_seconds = every_seconds
         self._failed = False
+        self._idle_cores = IdleCores() if metrics.role == "student" else None
         self._stop = threading.Event()
         self._write()
         self._thread = threading.Thread(target=self._run, name="metrics-snapshot", daemon=True)
@@ -99,6 +101,9 @@ class SnapshotWriter:
     def _write(self) -> None:
         self._metrics.heartbeat_timestamp_seconds.set(time.time())
         record_memory(self._metrics)
+        idle = None if self._idle_cores is None else self._idle_cores.read()
+        if idle is not None:
+            self._metrics.node_idle_cores.set(idle)
         try:
             storage.write_text(self.path, to_text(self._metrics.registry.collect()))
             self._failed = False

@@ -31,6 +31,7 @@ from dist_erase.errors import (
 from dist_erase.models.frozen import load_frozen
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.exporter import RunExporter
+from dist_erase.orchestration.ending import ending
 from dist_erase.orchestration.evidence import (
     measure_erased,
     measure_original,
@@ -97,6 +98,9 @@ def _run(config: RunConfig, options: argparse.Namespace, stop: threading.Event) 
         folder = context.from_first(lambda: _claim(config, options, context.world, stack))
         metrics_at = context.from_first(lambda: metrics_folder(config.observe, folder))
         metrics = _on_every_rank(context, lambda: _show(config, folder, metrics_at, context, stack))
+        missed: list[str] = []
+        if context.is_first:
+            missed = stack.enter_context(ending(folder, metrics))
         clip = _on_every_rank(
             context,
             lambda: load_frozen(
@@ -108,7 +112,9 @@ def _run(config: RunConfig, options: argparse.Namespace, stop: threading.Event) 
         )
         run_rank(config, folder, context, LocalTeacher(clip), metrics_at=metrics_at)
         dist.destroy_process_group()
-        return _finish(config, folder, metrics, str(device)) if context.is_first else []
+        if context.is_first:
+            missed += _finish(config, folder, metrics, str(device))
+    return missed
 
 
 def _claim(config: RunConfig, options: argparse.Namespace, world: int, stack: ExitStack) -> Path:

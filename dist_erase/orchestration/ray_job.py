@@ -18,10 +18,12 @@ from dist_erase.config.run import RunConfig
 from dist_erase.errors import UserError
 from dist_erase.observability.emit import Metrics
 from dist_erase.orchestration.cluster import check_room, cluster, wait_for_room
+from dist_erase.orchestration.ending import ending
 from dist_erase.orchestration.evidence import (
     Measured,
     measure_erased,
     measure_original,
+    missed_goals,
     write_report,
 )
 from dist_erase.orchestration.facts import state_facts
@@ -72,6 +74,7 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
             stack.callback(discard_unstarted, folder)
         metrics_at = metrics_folder(config.observe, folder)
         metrics = _show(config, folder, metrics_at, stack)
+        missed = stack.enter_context(ending(folder, metrics))
         stack.enter_context(_stop_file_on_sigterm(folder))
         pool = _start_pool(config, metrics_at, stack)
         with nullcontext() if pool is None else watched_pool(pool, metrics):
@@ -83,6 +86,7 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
         report = write_report(
             config, folder, data, before=original, after=erased, outcome=outcome, metrics=metrics
         )
+        missed += missed_goals(config, report)
     return report, folder
 
 

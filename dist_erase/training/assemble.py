@@ -20,6 +20,7 @@ from dist_erase.observability.device import peak_flops
 from dist_erase.observability.emit import Metrics
 from dist_erase.teacher.client import TeacherClient
 from dist_erase.training.account import BatchAccount
+from dist_erase.training.attempts import count_attempt
 from dist_erase.training.checkpoint import Checkpoints, Progress, Saved
 from dist_erase.training.deepspeed_config import deepspeed_json
 from dist_erase.training.engine import Engine, make_optimizer
@@ -30,8 +31,6 @@ from dist_erase.training.live_evaluation import LiveEvaluation
 from dist_erase.training.loop import Outcome, Parts, run_steps
 from dist_erase.training.recipe import Recipe
 from dist_erase.training.step import TeacherConstants
-
-ATTEMPTS = "attempts"  # one line for each start, in the run folder
 
 
 def train(
@@ -53,7 +52,7 @@ def train(
     """
     recipe.data.check_world(context.world, where="ray.workers")
     log = RunLog(folder, writes_rows=context.is_first)
-    attempt = context.from_first(lambda: _count_attempt(folder))
+    attempt = context.from_first(lambda: count_attempt(folder))
     checkpoints = Checkpoints(
         folder / "checkpoints",
         context,
@@ -235,12 +234,3 @@ def _check_same_run(saved: Saved, recipe: Recipe, identity: dict[str, str]) -> N
             f"program's is {ORDER_VERSION}: the batches would differ.",
             "Finish the run with the version that started it, or start anew.",
         )
-
-
-def _count_attempt(folder: Path) -> int:
-    """1 for the first start of this run folder, and so on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ATTEMPTS
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write("start\n")
-    return len(path.read_text(encoding="utf-8").splitlines())

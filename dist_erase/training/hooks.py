@@ -36,11 +36,24 @@ class RunLog:
         if self._writes_rows:
             _append(self._rows, row)
 
-    def event(self, event: str, step: int, message: str) -> None:
-        """Appends one event: what happened after which step, in plain words."""
-        if self._writes_rows:
-            row = EventRow(event=event, step=step, time=time.time(), message=message)
-            _append(self._rows, row)
+    def event(
+        self,
+        event: str,
+        step: int,
+        message: str,
+        *,
+        seconds: float | None = None,
+        figures: dict[str, dict[str, float]] | None = None,
+    ) -> None:
+        """Appends one event: what happened after which step, in plain words (see `EventRow`)."""
+        if not self._writes_rows:
+            return
+        row = EventRow(event=event, step=step, time=time.time(), message=message)
+        if seconds is not None:
+            row["seconds"] = seconds
+        if figures is not None:
+            row["figures"] = figures
+        _append(self._rows, row)
 
     def quarantined(self, batch: PairBatch) -> None:
         """Appends this rank's unusable samples."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -93,6 +94,7 @@ class LiveEvaluation:
         Raises:
             UserError: a goal needs classes that the sets do not have.
         """
+        started = time.monotonic()
         with torch.no_grad():
             embeddings = ModelEmbeddings(
                 sets={
@@ -113,7 +115,11 @@ class LiveEvaluation:
         )
         stop = why_stop(distance, retain=retain, retain_before=retain_before)
         self._log.event(
-            "evaluation", step, f"forget pairs found {forget:.1%}, retain pairs found {retain:.1%}"
+            "evaluation",
+            step,
+            f"forget pairs found {forget:.1%}, retain pairs found {retain:.1%}",
+            seconds=time.monotonic() - started,
+            figures=shares_found(figures),
         )
         if self._context.is_first:
             self._metrics.evaluation("live", figures)
@@ -169,6 +175,16 @@ def why_stop(
         return f"retain fell from {retain_before:.1%} to {retain:.1%}, beyond the budget"
     met = [distance[goal] < 0 for goal in FORGETTING_GOALS if goal in distance]
     return "every forgetting goal is met" if met and all(met) else None
+
+
+def shares_found(figures: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Set → zero-shot `top1` (only with classes) and `recall1`, as `EventRow.figures` has them."""
+    found = {}
+    for name in figures["retrieval"]:
+        found[name] = {"recall1": best_recall(figures, name)}
+        if figures["zero_shot"][name] is not None:
+            found[name]["top1"] = float(figures["zero_shot"][name]["top1"])
+    return found
 
 
 def share_found(figures: dict[str, Any], name: str) -> float:

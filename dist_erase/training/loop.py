@@ -82,6 +82,8 @@ def run_steps(
     """
     start_step, steps = progress.step, recipe.data.steps
     batches = stream(start_step)
+    parts.metrics.data_workers.set(batches.workers)
+    parts.metrics.data_workers_limit.set(batches.most_workers)
     ahead = Ahead(
         batches, parts.teacher, parts.spec, prefetch=recipe.prefetch, steps=steps - start_step
     )
@@ -228,7 +230,7 @@ def _checkpoint(parts: Parts, progress: Progress, context: RankContext, *, is_be
         parts.metrics.checkpoint_last_step.set(step)
         parts.metrics.checkpoint_timestamp_seconds.set(time.time())
         parts.metrics.checkpoint_size_bytes.set(_size(path))
-    parts.log.event("checkpoint", step, f"{path.name} written in {seconds:.1f} s")
+    parts.log.event("checkpoint", step, f"{path.name} written in {seconds:.1f} s", seconds=seconds)
 
 
 def _size(folder: Path) -> int:

@@ -1,9 +1,10 @@
 import json
+import subprocess
 
 import open_clip
 import pytest
 import torch
-from support.runs import counted, rows, steps, weights
+from support.runs import BIN, counted, rows, steps, weights
 
 from dist_erase.orchestration.replay import replay
 
@@ -127,3 +128,12 @@ def test_goals_stop_a_run_and_decide_its_exit_code(bench):
     hard = ["evaluate.every_steps=2", "stop.forget_recall_below=0.0", "teacher.kind=local"]
     output = bench.run("goal-missed", *hard, "ray.workers=1", "train.max_steps=2", expect=3)
     assert "goal missed: forget recall@1" in output
+    folder = bench.folder("goal-missed")
+    live = [row["figures"] for row in rows(folder) if row.get("event") == "evaluation"]
+    assert len(live) == 2  # before step 1, and after step 2
+    assert set(live[0]["forget"]) == {"top1", "recall1"}
+    command = [str(BIN / "dist-erase"), "watch", str(folder), "--once"]
+    shown = subprocess.run(command, capture_output=True, text=True)
+    assert shown.returncode == 3, shown.stderr
+    assert "goal below 0.0%: not met" in shown.stdout
+    assert "goal missed: forget recall@1" in shown.stdout

@@ -54,6 +54,15 @@ PROGRESS = (
         help="Global L2 norm of the gradient of the last step, before clipping. Set by rank 0.",
     ),
     Definition(
+        name="dist_erase_run_exit_code",
+        kind="gauge",
+        role="driver",
+        dashboard="progress",
+        question=_FAR,
+        help="How the run ended, as its exit code; absent until then, and served in the time of "
+        "grace.",
+    ),
+    Definition(
         name="dist_erase_run_info",
         kind="info",
         role="driver",

@@ -71,6 +71,21 @@ WAITS = (
         help="Processes that read and decode for this rank; 0 = the rank does it itself.",
     ),
     Definition(
+        name="dist_erase_data_workers_limit",
+        kind="gauge",
+        dashboard="throughput",
+        question=_DATA,
+        help="The most data workers that this rank can use; any number in use divides it.",
+    ),
+    Definition(
+        name="dist_erase_node_idle_cores",
+        kind="gauge",
+        dashboard="throughput",
+        question=_DATA,
+        help="Cores that this process may use and nobody used, over the last seconds; the same "
+        "for all ranks of a node.",
+    ),
+    Definition(
         name="dist_erase_data_worker_seconds_total",
         kind="counter",
         unit="seconds",
