@@ -29,7 +29,7 @@ class ScrapeRows:
             time: unix seconds of now.
         """
         step = scrape.value("step", rank=_FIRST)
-        if step is None or step == self._step:
+        if not step or step == self._step:
             return None
         # How many steps the counters stand for: they begin anew when the process does.
         steps = scrape.value("step_seconds_count", rank=_FIRST) or 0.0

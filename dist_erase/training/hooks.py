@@ -120,7 +120,6 @@ def record_means(metrics: Metrics, row: StepRow, result: StepResult) -> None:
         metrics.forget_at_floor_ratio.set(result.measures.figures["forget_at_floor"])
     if result.gradients is not None:
         _record_gradients(metrics, result.gradients)
-    metrics.steps_planned.set(row["steps"])
     metrics.learning_rate.set(row["lr"])
     metrics.gradient_norm.set(row["grad_norm"])
     metrics.epoch.set(row["epoch"])

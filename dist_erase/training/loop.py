@@ -84,6 +84,8 @@ def run_steps(
     batches = stream(start_step)
     parts.metrics.data_workers.set(batches.workers)
     parts.metrics.data_workers_limit.set(batches.most_workers)
+    parts.metrics.step.set(start_step)
+    _say_the_end(parts, start_step if progress.stopped else steps, context)
     ahead = Ahead(
         batches, parts.teacher, parts.spec, prefetch=recipe.prefetch, steps=steps - start_step
     )
@@ -115,6 +117,7 @@ def run_steps(
                 raise InterruptedRunError(step, "asked to stop")
             if progress.stopped:
                 parts.log.event("stop", step, progress.stopped)
+                _say_the_end(parts, step, context)
                 break
     except NotFiniteError:
         parts.metrics.not_finite_steps_total.inc(1)
@@ -127,6 +130,11 @@ def run_steps(
         samples_per_second=progress.samples / progress.seconds,
         stopped=progress.stopped,
     )
+
+
+def _say_the_end(parts: Parts, step: int, context: RankContext) -> None:
+    if context.is_first:
+        parts.metrics.steps_planned.set(step)
 
 
 def _before_first_step(recipe: Recipe, parts: Parts, progress: Progress) -> Progress:

@@ -54,14 +54,12 @@ def _braced(labels: str) -> str:
     return f"{{{labels}}}" if labels else ""
 
 
+_FIRST = 'dist_erase_step{rank="0"}'
 _STEP = _by_run("step", 'role="student"')
 _UNFINISHED = f"{_STEP} < on (run) {_by_run('steps_planned')}"
 _SILENCE = '(time() - dist_erase_heartbeat_timestamp_seconds{role="student"})'
 _LEVEL = 'max by (run) (avg_over_time(dist_erase_mismatched_similarity{stream="forget"}[5m]))'
 _BUDGET = _by_run("retain_budget_ratio")
-_MEASURED = _by_run("evaluation_ratio", 'phase="after"')
-_DISTANCE = _by_run("goal_distance_ratio", 'goal=~"forget.*"')
-_STOPPED_EARLY = f"({_DISTANCE} < 0 or {_BUDGET} > 1 or {_MEASURED})"
 
 
 def _matched(window: str) -> str:
@@ -101,10 +99,11 @@ _DURATION = "{{ $value | humanizeDuration }}"
 ALERTS: tuple[Alert, ...] = (
     Alert(
         name="DistEraseRunStalled",
-        # The step gauge of rank 0 stays at its value while nothing moves; a run that ended is
-        # gone from Prometheus, and one that stopped early on purpose only measures and reports.
-        expr=f'(max by (run) (changes(dist_erase_step{{rank="0"}}[{NO_STEP_MINUTES}m])) == 0'
-        f" and on (run) ({_UNFINISHED})) unless on (run) {_STOPPED_EARLY}",
+        # The step gauge of rank 0 stays at its value while nothing moves. A run at its end, be it
+        # by a goal, only measures and reports; one that has ended is gone from Prometheus.
+        expr=f"(max by (run) (changes({_FIRST}[{NO_STEP_MINUTES}m])) == 0"
+        f" and on (run) max by (run) ({_FIRST} offset {NO_STEP_MINUTES}m))"
+        f" and on (run) ({_UNFINISHED})",
         for_="5m",
         severity="critical",
         summary=f"Run {_RUN} makes no steps",

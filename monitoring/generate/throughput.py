@@ -192,6 +192,7 @@ _DATA = Row(
                     expr=f"sum by (stream) ({rate('samples_total', PLACED)})", legend="{{stream}}"
                 ),
             ),
+            width=6,
             low=0,
             stacked=True,
         ),
@@ -207,8 +208,24 @@ _DATA = Row(
                 ),
             ),
             unit="Bps",
+            width=6,
             low=0,
             stacked=True,
+        ),
+        Panel(
+            title="Data workers and idle cores",
+            about="Processes that read and decode for a rank, the most its streams allow, and the "
+            "cores of its node that nobody uses. Ranks wait for data, workers are busy and cores "
+            "idle: raise data.workers to a number that divides the most.",
+            kind="stat",
+            queries=(
+                Query(expr=f"max({last('data_workers')})", legend="workers"),
+                Query(expr=f"max({last('data_workers_limit')})", legend="at most"),
+                Query(expr=f"min({last('node_idle_cores')})", legend="idle cores"),
+            ),
+            width=6,
+            decimals=0,
+            base="text",
         ),
         Panel(
             title="Cache hits",
@@ -223,6 +240,7 @@ _DATA = Row(
                 ),
             ),
             unit="percentunit",
+            width=6,
             low=0,
             high=1,
         ),

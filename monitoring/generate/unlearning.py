@@ -12,6 +12,17 @@ _LIVE = "only where evaluate.every_steps is set"
 _GOAL = "only where a goal is set in the section stop"
 _BUDGET = "only where stop.retain_drop_above is set"
 
+# By exit code; those of run_exit_code.
+ENDINGS = (
+    (-1, "not yet", "text"),
+    (0, "done", "green"),
+    (1, "an error", "red"),
+    (2, "to mend", "red"),
+    (3, "goal missed", "orange"),
+    (75, "interrupted", "blue"),
+    (130, "stopped", "orange"),
+)
+
 _live = where(RUN, phase="live")
 _FORGET = where(RUN, goal="~forget.*")
 
@@ -20,8 +31,8 @@ _AT_A_GLANCE = Row(
     panels=(
         Panel(
             title="Progress",
-            about="Steps done of the steps planned. A run may end earlier, when its goals are met "
-            "or its budget of damage is spent.",
+            about="Steps done of the steps planned. Where goals or the budget of damage end the "
+            "run earlier, it jumps to 100 %.",
             kind="gauge",
             queries=(Query(expr=f"max({last('step')}) / max({last('steps_planned')})"),),
             unit="percentunit",
@@ -118,14 +129,15 @@ _AT_A_GLANCE = Row(
             base="text",
         ),
         Panel(
-            title="Starts of the workers",
-            about="1 = never restarted. Each restart goes back to the newest checkpoint.",
+            title="How it ended",
+            about="By its exit code, once the run has ended. A run that was killed outright cannot "
+            "say so: it stays at not yet.",
             kind="stat",
-            queries=(Query(expr=f"max({last('worker_attempt')})"),),
+            queries=(Query(expr=f"max({last('run_exit_code')}) or vector(-1)"),),
             width=3,
             height=5,
-            decimals=0,
-            steps=((2, "yellow"), (4, "red")),
+            base="text",
+            states=ENDINGS,
         ),
     ),
 )

@@ -1,6 +1,8 @@
 import json
 import os
+import socket
 import subprocess
+import urllib.request
 
 import pytest
 import yaml
@@ -116,7 +118,8 @@ def killed(bench, watching):
     Otherwise it is the reference run: what is measured on the way changes nothing.
     """
     folder = bench.folder("killed")
-    goals = ["evaluate.every_steps=4", "stop.forget_top1_below=0.0", "stop.retain_drop_above=1.0"]
+    forget = ["stop.forget_top1_below=0.0", "stop.forget_recall_below=0.0"]
+    goals = ["evaluate.every_steps=4", *forget, "stop.retain_drop_above=1.0"]
     watched = ["observe.gradients_every=4", "observe.grace_seconds=20"]
     process = bench.start("killed", *goals, *watched)
     wait_for_step(folder, 2, process)
@@ -125,12 +128,26 @@ def killed(bench, watching):
     kill_one("ray::RayTrainWorker")
     output = finish(process, expect=3)
     assert "goal missed: forget top-1" in output
+    assert "goal missed: forget recall@1" in output
     return folder
 
 
 @pytest.fixture(scope="session")
 def stage3(bench, watching):
-    """A run at ZeRO stage 3 in bf16."""
+    """A run at ZeRO stage 3 in bf16 with one port a node; what that answered while it ran."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
+    one_port = ["observe.per_node=true", "observe.bind=0.0.0.0", f"observe.port={port}"]
     bf16 = ["train.precision=bf16", "teacher.dtype=bf16"]
-    bench.run("stage3", "train.zero_stage=3", *bf16, "observe.grace_seconds=20")
-    return bench.folder("stage3")
+    folder, grace = bench.folder("stage3"), "observe.grace_seconds=20"
+    process = bench.start("stage3", "train.zero_stage=3", *bf16, *one_port, grace)
+    wait_for_step(folder, 2, process)
+    answers = {}
+    for path in ("metrics", "targets"):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
+            answers[path] = answer.read().decode()
+    command = [str(BIN / "dist-erase"), "watch", str(folder), "--once"]
+    answers["watch"] = subprocess.run(command, capture_output=True, text=True).stdout
+    finish(process)
+    return folder, answers

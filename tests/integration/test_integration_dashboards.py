@@ -43,7 +43,7 @@ class Watched:
 
     def __init__(self, prometheus, killed, stage3):
         self.prometheus = prometheus
-        spans = {folder.name: self._span(folder) for folder in (killed, stage3)}
+        spans = {folder.name: self._span(folder) for folder in (killed, stage3[0])}
         self.single = spans["killed"]
         self.both = Span(
             start=min(span.start for span in spans.values()),

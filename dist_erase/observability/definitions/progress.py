@@ -15,14 +15,15 @@ PROGRESS = (
         kind="gauge",
         dashboard="progress",
         question=_FAR,
-        help="Number of the last finished optimiser step, kept over restarts.",
+        help="Number of the last finished optimiser step, kept over restarts; 0 before the first.",
     ),
     Definition(
         name="dist_erase_steps_planned",
         kind="gauge",
         dashboard="progress",
         question=_FAR,
-        help="Number of the step that ends the run. Set by rank 0 at the start.",
+        help="Number of the step that ends the run: the last one planned or, where goals or the "
+        "budget of damage end it earlier, the last one done. Set by rank 0.",
     ),
     Definition(
         name="dist_erase_epoch",
