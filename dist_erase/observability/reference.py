@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
+from dist_erase.observability.definitions.alarms import ALARMS, Alarm
 from dist_erase.observability.metrics import COMMON_LABELS, DEFINITIONS, Dashboard, Definition
 
 _HEAD = f"""\
@@ -34,7 +35,16 @@ def reference() -> str:
     for dashboard, title in _TITLES.items():
         lines.append(f"## {title}\n")
         lines += _questions([one for one in DEFINITIONS if one.dashboard == dashboard])
-    return "\n".join(lines)
+    lines.append("## Alerts\n")
+    lines.append("| alert | fires when | looks at |\n|---|---|---|")
+    lines += [_alert(alarm) for alarm in ALARMS]
+    return "\n".join([*lines, ""])
+
+
+def _alert(alarm: Alarm) -> str:
+    looked_at = ", ".join(f"`{one.name}`" for one in DEFINITIONS if alarm in one.alerts)
+    link = f"[{alarm.name}](../runbook.md#{alarm.name.lower()})"
+    return f"| {link} | {alarm.fires} | {looked_at or '`up`'} |"
 
 
 def _questions(definitions: list[Definition]) -> Iterator[str]:

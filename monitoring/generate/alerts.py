@@ -5,16 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from monitoring.generate.limits import (
+from dist_erase.observability.definitions.alarms import (
     CHECKPOINT_AGE_SECONDS,
+    CHECKPOINT_TOO_OLD,
+    CORRUPT_SAMPLES,
     CORRUPT_SHARE,
+    DATA_STARVATION,
     DATA_WAIT_SHARE,
+    FORGETTING_STUCK,
     HEARTBEAT_AGE_SECONDS,
+    MEMORY_NEAR_LIMIT,
     MEMORY_SHARE,
     NO_PROGRESS_MINUTES,
     NO_STEP_MINUTES,
+    NOT_FINITE,
+    OVER_FORGETTING,
+    POOL_DEGRADED,
+    RANK_MISSING,
+    RETAIN_DAMAGE,
     SIMILARITY_MARGIN,
+    STALLED,
+    STRAGGLER,
     STRAGGLER_RATIO,
+    UNREACHABLE,
+    Alarm,
 )
 
 Severity = Literal["warning", "critical"]
@@ -25,7 +39,7 @@ class Alert:
     """One alert.
 
     Attributes:
-        name: in CamelCase; the heading of its section in docs/runbook.md.
+        alarm: its record beside the metrics.
         expr: true while something is wrong; one series for each run, at least.
         for_: how long it must be true.
         severity: critical: the run or its result is in danger now.
@@ -33,12 +47,17 @@ class Alert:
         description: what it means and the first thing to do, with the value.
     """
 
-    name: str
+    alarm: Alarm
     expr: str
     for_: str
     severity: Severity
     summary: str
     description: str
+
+    @property
+    def name(self) -> str:
+        """In CamelCase; the heading of its section in docs/runbook.md."""
+        return self.alarm.name
 
     @property
     def anchor(self) -> str:
@@ -98,7 +117,7 @@ _DURATION = "{{ $value | humanizeDuration }}"
 
 ALERTS: tuple[Alert, ...] = (
     Alert(
-        name="DistEraseRunStalled",
+        alarm=STALLED,
         # The step gauge of rank 0 stays at its value while nothing moves. A run at its end, be it
         # by a goal, only measures and reports; one that has ended is gone from Prometheus.
         expr=f"(max by (run) (changes({_FIRST}[{NO_STEP_MINUTES}m])) == 0"
@@ -112,7 +131,7 @@ ALERTS: tuple[Alert, ...] = (
         "ranks and replicas that are silent.",
     ),
     Alert(
-        name="DistEraseLossNonFinite",
+        alarm=NOT_FINITE,
         # The run ends at once and is gone after one more scrape, so the alert looks back.
         expr="max by (run) (max_over_time(dist_erase_not_finite_steps_total[10m])) > 0",
         for_="0s",
@@ -122,7 +141,7 @@ ALERTS: tuple[Alert, ...] = (
         "anything; start it anew with a lower train.lr, or with train.grad_clip.",
     ),
     Alert(
-        name="DistEraseRetainDamage",
+        alarm=RETAIN_DAMAGE,
         expr=f"{_BUDGET} > 1",
         for_="0s",
         severity="critical",
@@ -131,7 +150,7 @@ ALERTS: tuple[Alert, ...] = (
         "with exit code 3; the best checkpoint before is kept.",
     ),
     Alert(
-        name="DistEraseForgettingStuck",
+        alarm=FORGETTING_STUCK,
         expr=f"({_matched(f'{_MINUTES}m')} > on (run) ({_LEVEL} + {SIMILARITY_MARGIN:g}))"
         f" and on (run) (({_matched(f'{_MINUTES}m')}"
         f" - {_matched(f'{_MINUTES}m').replace('])', f'] offset {_MINUTES}m)', 1)}) > -0.01)"
@@ -143,7 +162,7 @@ ALERTS: tuple[Alert, ...] = (
         f"level of pairs that were never paired, and have not moved for {_MINUTES} minutes.",
     ),
     Alert(
-        name="DistEraseOverForgetting",
+        alarm=OVER_FORGETTING,
         expr=f"{_matched('5m')} < on (run) ({_LEVEL} - {SIMILARITY_MARGIN:g})",
         for_="5m",
         severity="warning",
@@ -152,7 +171,7 @@ ALERTS: tuple[Alert, ...] = (
         "were never paired. That tends to wipe out other facts of the same images too.",
     ),
     Alert(
-        name="DistEraseTeacherPoolDegraded",
+        alarm=POOL_DEGRADED,
         expr="avg by (run) (dist_erase_teacher_replica_up) < 1",
         for_="2m",
         severity="warning",
@@ -161,7 +180,7 @@ ALERTS: tuple[Alert, ...] = (
         "replicas again by itself, so something keeps this one from starting.",
     ),
     Alert(
-        name="DistEraseDataStarvation",
+        alarm=DATA_STARVATION,
         expr=f"{_time_in('data_wait', 'run')} / {_time_in('', 'run')} > {DATA_WAIT_SHARE:g}",
         for_="10m",
         severity="warning",
@@ -169,7 +188,7 @@ ALERTS: tuple[Alert, ...] = (
         description=f"{_PERCENT} of the ranks' time passes without a batch at hand.",
     ),
     Alert(
-        name="DistEraseCorruptSamples",
+        alarm=CORRUPT_SAMPLES,
         expr="sum by (run) (dist_erase_corrupt_samples_total)"
         f" / sum by (run) (dist_erase_samples_total) > {CORRUPT_SHARE:g}",
         for_="5m",
@@ -179,7 +198,7 @@ ALERTS: tuple[Alert, ...] = (
         "data.max_corrupt_fraction the run stops.",
     ),
     Alert(
-        name="DistEraseCheckpointTooOld",
+        alarm=CHECKPOINT_TOO_OLD,
         expr=f"time() - {_by_run('checkpoint_timestamp_seconds')} > {CHECKPOINT_AGE_SECONDS:g}"
         f" and on (run) ({_UNFINISHED})",
         for_="0s",
@@ -188,7 +207,7 @@ ALERTS: tuple[Alert, ...] = (
         description=f"A crash now would cost {_DURATION} of work.",
     ),
     Alert(
-        name="DistEraseMemoryNearLimit",
+        alarm=MEMORY_NEAR_LIMIT,
         expr=f"{_share('host', 'used')} > {MEMORY_SHARE:g}"
         f" or {_share('device', 'allocated')} > {MEMORY_SHARE:g}",
         for_="2m",
@@ -198,7 +217,7 @@ ALERTS: tuple[Alert, ...] = (
         "end of it processes of the run are killed or fail.",
     ),
     Alert(
-        name="DistEraseRankMissing",
+        alarm=RANK_MISSING,
         # Silent while others of its run write, and not left over from an earlier start.
         expr=f"({_SILENCE} > {HEARTBEAT_AGE_SECONDS:g} and on (run, rank)"
         " (dist_erase_worker_attempt == on (run) group_left ()"
@@ -211,7 +230,7 @@ ALERTS: tuple[Alert, ...] = (
         "while others of its run do. They will wait for it in the next collective.",
     ),
     Alert(
-        name="DistEraseStraggler",
+        alarm=STRAGGLER,
         expr=f"{_OWN_WORK} > on (run) group_left () ({STRAGGLER_RATIO:g} * {_MEDIAN_WORK})"
         f" and {_OWN_WORK} - on (run) group_left () {_MEDIAN_WORK}"
         f" > on (run) group_left () (0.1 * {_MEAN_STEP})",
@@ -222,7 +241,7 @@ ALERTS: tuple[Alert, ...] = (
         "the median rank's.",
     ),
     Alert(
-        name="DistEraseMetricsUnreachable",
+        alarm=UNREACHABLE,
         expr='up{job="dist-erase"} == 0',
         for_="2m",
         severity="warning",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from monitoring.generate.cluster_detail import DEVICES, MEMORY, WHAT_RUNS
-from monitoring.generate.limits import (
+from dist_erase.observability.definitions.alarms import (
     CHECKPOINT_AGE_SECONDS,
     CORRUPT_SHARE,
     HEARTBEAT_AGE_SECONDS,
     MEMORY_SHARE,
 )
+from monitoring.generate.cluster_detail import DEVICES, MEMORY, WHAT_RUNS
 from monitoring.generate.marks import MARKS
 from monitoring.generate.promql import PLACED, RUN, last, mean, where
 from monitoring.generate.promql import selector as of

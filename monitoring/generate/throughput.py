@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from monitoring.generate.limits import DATA_WAIT_SHARE, TEACHER_WAIT_SHARE
+from dist_erase.observability.definitions.alarms import DATA_WAIT_SHARE
+from monitoring.generate.limits import TEACHER_WAIT_SHARE
 from monitoring.generate.marks import MARKS
 from monitoring.generate.promql import PLACED, RUN, last, mean, phase_share, quantile, rate, where
 from monitoring.generate.records import Board, Panel, Query, Row

@@ -6,7 +6,9 @@ import re
 import pytest
 from support.grafana_schema import problems
 
+from dist_erase.observability.definitions.alarms import ALARMS
 from dist_erase.observability.metrics import COMMON_LABELS, DEFINITIONS
+from monitoring.generate.alerts import ALERTS, RECORDED
 from monitoring.generate.files import BOARDS, generated
 from monitoring.generate.records import COLUMNS
 from monitoring.generate.rules import rules
@@ -66,6 +68,22 @@ def test_every_metric_asked_for_is_registered(name):
 
 def test_every_metric_that_alerts_look_at_is_registered():
     assert metrics_of(rules()) - SERIES.keys() == set()
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
+def test_the_registry_knows_what_an_alert_looks_at_and_fires_at(alert):
+    expr = alert.expr
+    for name, recorded in RECORDED.items():
+        expr = expr.replace(name, recorded)
+    assert {SERIES[m] for m in metrics_of(expr)} == {
+        d for d in DEFINITIONS if alert.alarm in d.alerts
+    }
+    if alert.alarm.limit is not None:
+        assert re.search(rf"[<>+\-(\[ ]{alert.alarm.limit:g}(m\]| |\)|$)", expr), expr
+
+
+def test_every_alarm_of_the_registry_is_an_alert():
+    assert [alert.alarm for alert in ALERTS] == list(ALARMS)
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda d: d.attribute)

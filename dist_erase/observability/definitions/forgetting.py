@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dist_erase.observability.definitions.alarms import (
+    FORGETTING_STUCK,
+    OVER_FORGETTING,
+    RETAIN_DAMAGE,
+)
 from dist_erase.observability.definitions.kinds import (
     COSINE_BUCKETS,
     GOAL,
@@ -43,6 +48,7 @@ FORGETTING = (
         labels=(STREAM,),
         dashboard="progress",
         question=_SIMILARITY,
+        alerts=(FORGETTING_STUCK, OVER_FORGETTING),
         help="Mean cosine of matching images and texts over the global batch of the last step. "
         "Set by rank 0.",
     ),
@@ -52,6 +58,7 @@ FORGETTING = (
         labels=(STREAM,),
         dashboard="progress",
         question=_SIMILARITY,
+        alerts=(FORGETTING_STUCK, OVER_FORGETTING),
         help="Mean cosine, over the global batch of the last step, of the images of a stream with "
         "retain texts that are not theirs and of its texts with such images; equal captions are "
         "left out. Set by rank 0.",
@@ -155,6 +162,7 @@ FORGETTING = (
         dashboard="progress",
         question="How much of the damage that is allowed has been done?",
         when="stop.retain_drop_above is set, and not 0",
+        alerts=(RETAIN_DAMAGE,),
         help="Share of stop.retain_drop_above that the retain set had lost at the last live "
         "evaluation: 1 = spent, below 0 = it gained. Set by rank 0.",
     ),

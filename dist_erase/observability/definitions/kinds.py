@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from dist_erase.observability.definitions.alarms import Alarm
+
 PREFIX = "dist_erase_"
 COMMON_LABELS = ("run", "role", "rank", "node")
 
@@ -38,6 +40,7 @@ class Definition:
             Its counters and histograms start at 0 there, so that `rate()` sees the first event.
         labels: labels beside COMMON_LABELS.
         buckets: upper bounds, histograms only.
+        alerts: those that look at it.
         when: condition under which a run has it, "" = every erasing run with a teacher pool.
     """
 
@@ -50,6 +53,7 @@ class Definition:
     role: Role = "student"
     labels: tuple[Label, ...] = ()
     buckets: tuple[float, ...] = ()
+    alerts: tuple[Alarm, ...] = ()
     when: str = ""
 
     @property

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dist_erase.observability.definitions.alarms import (
+    CHECKPOINT_TOO_OLD,
+    FORGETTING_STUCK,
+    STALLED,
+)
 from dist_erase.observability.definitions.kinds import Definition, Label
 
 _FAR = "How far is the run?"
@@ -15,6 +20,7 @@ PROGRESS = (
         kind="gauge",
         dashboard="progress",
         question=_FAR,
+        alerts=(STALLED, FORGETTING_STUCK, CHECKPOINT_TOO_OLD),
         help="Number of the last finished optimiser step, kept over restarts; 0 before the first.",
     ),
     Definition(
@@ -22,6 +28,7 @@ PROGRESS = (
         kind="gauge",
         dashboard="progress",
         question=_FAR,
+        alerts=(STALLED, FORGETTING_STUCK, CHECKPOINT_TOO_OLD),
         help="Number of the step that ends the run: the last one planned or, where goals or the "
         "budget of damage end it earlier, the last one done. Set by rank 0.",
     ),

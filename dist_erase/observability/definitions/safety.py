@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from dist_erase.observability.definitions.alarms import (
+    CHECKPOINT_TOO_OLD,
+    CORRUPT_SAMPLES,
+    MEMORY_NEAR_LIMIT,
+    NOT_FINITE,
+    RANK_MISSING,
+)
 from dist_erase.observability.definitions.kinds import REASON, STREAM, Definition, Label
 
 _CHECKPOINT = "How much work would be lost now?"
@@ -34,6 +41,7 @@ SAFETY = (
         unit="seconds",
         dashboard="cluster",
         question=_CHECKPOINT,
+        alerts=(CHECKPOINT_TOO_OLD,),
         help="Unix time since which work would be lost: of the newest complete checkpoint or, if "
         "that is later, of the workers' start; the age is time() minus this. Set by rank 0.",
     ),
@@ -57,6 +65,7 @@ SAFETY = (
         kind="counter",
         dashboard="cluster",
         question="Did a step go wrong?",
+        alerts=(NOT_FINITE,),
         help="Steps whose loss or gradient was NaN or infinite; the first one ends the run, so "
         "that neither is ever shown as such.",
     ),
@@ -67,6 +76,7 @@ SAFETY = (
         dashboard="cluster",
         question=_DIRTY,
         when="a sample is unusable",
+        alerts=(CORRUPT_SAMPLES,),
         help="Samples of this rank's batches that were replaced because of their content.",
     ),
     Definition(
@@ -74,6 +84,7 @@ SAFETY = (
         kind="gauge",
         dashboard="cluster",
         question=_ALIVE,
+        alerts=(RANK_MISSING,),
         help="How often this run's workers have been started, 1 = never restarted.",
     ),
     Definition(
@@ -90,6 +101,7 @@ SAFETY = (
         unit="seconds",
         dashboard="cluster",
         question=_ALIVE,
+        alerts=(RANK_MISSING,),
         help="Unix time at which this process last wrote its metrics; every role sets it.",
     ),
     Definition(
@@ -107,6 +119,7 @@ SAFETY = (
         labels=(Label("kind", ("used", "limit")),),
         dashboard="cluster",
         question=_MEMORY,
+        alerts=(MEMORY_NEAR_LIMIT,),
         help="Memory of this process's machine or container: in use, and at most; every role sets "
         "it, so take the maximum of a node.",
     ),
@@ -118,6 +131,7 @@ SAFETY = (
         dashboard="cluster",
         question=_MEMORY,
         when="the process uses a GPU",
+        alerts=(MEMORY_NEAR_LIMIT,),
         help="Memory of this process's GPU: held by tensors, held by PyTorch, and all of it; "
         "students and teachers set it.",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dist_erase.observability.definitions.alarms import POOL_DEGRADED
 from dist_erase.observability.definitions.kinds import (
     REASON,
     REPLICA,
@@ -60,6 +61,7 @@ TEACHER = (
         labels=(REPLICA,),
         dashboard="cluster",
         question=_UP,
+        alerts=(POOL_DEGRADED,),
         help="1 while the teacher replica answers, 0 after it was found dead.",
     ),
     Definition(

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dist_erase.observability.definitions.alarms import (
+    CORRUPT_SAMPLES,
+    DATA_STARVATION,
+    STRAGGLER,
+)
 from dist_erase.observability.definitions.kinds import (
     PHASE,
     STEP_BUCKETS,
@@ -21,6 +26,7 @@ WAITS = (
         labels=(STREAM,),
         dashboard="throughput",
         question=_PACE,
+        alerts=(CORRUPT_SAMPLES,),
         help="Pairs this rank has trained on since its process started.",
     ),
     Definition(
@@ -41,6 +47,7 @@ WAITS = (
         buckets=STEP_BUCKETS,
         dashboard="throughput",
         question="Are all steps and all ranks alike, or are there stragglers?",
+        alerts=(STRAGGLER,),
         help="Wall time of one step of this rank, waits included.",
     ),
     Definition(
@@ -50,6 +57,7 @@ WAITS = (
         labels=(PHASE,),
         dashboard="throughput",
         question=_WHERE,
+        alerts=(DATA_STARVATION, STRAGGLER),
         help="Where the wall time of this rank went. communication: waiting in gathers, agreements "
         "and, at ZeRO stages 1 to 3, the reduction of gradients; what DeepSpeed exchanges inside "
         "forward, backward or optimizer counts as these.",
