@@ -19,7 +19,9 @@ from dist_erase.observability.scrape_rows import ScrapeRows, run_changes
 from dist_erase.observability.watchers import new_agent
 
 _MEND = "Give the address that the run printed at its start, with /metrics."
-_PASSWORD = "Write name and password into ~/.netrc: machine HOST login NAME password PASSWORD."
+_PASSWORD = (
+    "Write name and password into ~/.netrc (chmod 600): machine HOST login NAME password PASSWORD."
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,9 @@ import time
 import urllib.request
 from pathlib import Path
 
+import bcrypt
 import pytest
+import yaml
 from support.run_rows import CHECKPOINT, EVALUATION, row
 from support.scraped import RUN, RunMetrics
 from support.web import web_server
@@ -236,6 +238,47 @@ def test_an_exporter_that_vanishes_is_waited_for_and_then_given_up(run, exporter
     code, out, _ = ended(process)
     assert code == 4
     assert json.loads(out.splitlines()[-1])["exit_code"] == 4
+
+
+def test_a_password_comes_from_netrc_and_never_from_the_command_line(run, watch, tmp_path):
+    run.metrics.step(1)
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    web = tmp_path / "web.yml"
+    web.write_text(yaml.safe_dump({"basic_auth_users": {"me": hashed}}))
+    exposure = Exposure(run=RUN, discovery=run.folder.parent / ".file_sd", web_config=str(web))
+    exporter = RunExporter(run.metrics.folder, exposure)
+    try:
+        code, _, err = ended(watch(exporter.url, "--once", HOME=str(tmp_path)))
+        assert code == 2
+        assert "answers 401 Unauthorized. Write name and password into ~/.netrc" in err
+        netrc = tmp_path / ".netrc"
+        netrc.write_text("machine 127.0.0.1 login me password secret\n")
+        netrc.chmod(0o600)
+        code, out, err = ended(watch(exporter.url, "--once", HOME=str(tmp_path)))
+        assert (code, err) == (0, "")
+        assert f"{RUN}  step 1/40" in out or f"{RUN} step 1/40" in out
+    finally:
+        exporter.close()
+    _, _, err = ended(watch(f"http://me:secret@{exporter.address}/metrics"))
+    assert "secret" not in err
+    assert "machine 127.0.0.1 login NAME password PASSWORD" in err
+
+
+def test_processes_that_leave_nothing_in_the_folder_are_asked_at_their_addresses(
+    run, exporter, watch, tmp_path
+):
+    run.metrics.replicas(True, False)
+    run.append(*map(row, range(1, 4)))
+    elsewhere = tmp_path / "on-the-node"
+    run.metrics.folder.rename(elsewhere)
+    exporter.close()
+    one = RunExporter(elsewhere, Exposure(run=RUN, discovery=run.folder.parent / ".file_sd"))
+    try:
+        code, out, err = ended(watch(RUN, "--once", COLUMNS="80"))
+    finally:
+        one.close()
+    assert (code, err) == (0, "")
+    assert "1 of 2 replicas up" in out
 
 
 def test_an_address_cannot_send_escape_sequences_to_a_terminal(watch):
