@@ -18,6 +18,7 @@ from monitoring.drawing.reading import (
     defaults_of,
     named,
     shown,
+    state_of,
     text_of,
 )
 from monitoring.drawing.table import Box, draw_table
@@ -59,8 +60,9 @@ def _number(figure: Figure, box: Box, panel: dict[str, Any], answers: Answers) -
         value = float(one["value"][1])
         x = box[0] + box[2] * (index + 0.5) / len(series)
         y = box[1] + box[3] * 0.55
-        colour = colour_at(panel, value)
-        text = text_of(panel, value)
+        state = state_of(panel, value)
+        colour = colour_at(panel, value) if state is None else COLOURS[state["color"]]
+        text = text_of(panel, value) if state is None else state["text"]
         figure.text(x, y, text, size=17, weight="bold", color=colour, ha="center", va="center")
         if len(series) > 1:
             figure.text(x, box[1] + box[3] * 0.2, name, ha="center", color="#555")

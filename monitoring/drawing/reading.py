@@ -55,6 +55,15 @@ def text_of(panel: dict[str, Any], value: float, unit: str | None = None) -> str
     return shown(value, given.get("unit", "") if unit is None else unit, given.get("decimals"))
 
 
+def state_of(panel: dict[str, Any], value: float) -> dict[str, Any] | None:
+    """The text and colour that stand for this value, if the panel names states."""
+    for mapping in defaults_of(panel).get("mappings") or []:
+        found: dict[str, Any] | None = mapping["options"].get(f"{value:g}")
+        if found is not None:
+            return found
+    return None
+
+
 def colour_at(panel: dict[str, Any], value: float) -> str:
     """By the panel's thresholds."""
     colour = "text"
