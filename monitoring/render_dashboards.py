@@ -49,7 +49,7 @@ def draw(dashboard: dict[str, Any], answered: dict[str, Any]) -> Figure:
     panels = dashboard["panels"]
     bottom = max(p["gridPos"]["y"] + p["gridPos"]["h"] for p in panels)
     width, height = 24 * COLUMN + GAP, HEAD + bottom * UNIT + GAP
-    figure = plt.figure(figsize=(width / _DPI, height / _DPI))
+    figure: Figure = plt.figure(figsize=(width / _DPI, height / _DPI))
 
     def box(place: dict[str, int]) -> tuple[float, float, float, float]:
         """(left, bottom, width, height) of a panel, as shares of the figure."""

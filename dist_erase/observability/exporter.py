@@ -178,7 +178,6 @@ class RunExporter:
         what = "only /metrics and /targets are served\n"
         return Answer(status=404, content_type="text/plain", text=what)
 
-
     def _was_sent(self, text: str, agent: str | None, *, has_ended: bool) -> None:
         # The driver alone says how the run ended, at the address of the whole run.
         told_the_end = _EXIT_CODE in text or (has_ended and not self._is_whole_run)

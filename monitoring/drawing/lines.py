@@ -25,8 +25,9 @@ def draw_lines(axes: Axes, panel: dict[str, Any], answers: Answers, span: dict[s
         for index, (name, one, letter) in enumerate(series):
             x, y = _gaps_kept(one["values"], span)
             dashed = "custom.lineStyle" in overrides_of(panel, letter)
-            style = {"ls": (0, (4, 3)), "lw": 1.1} if dashed else {"ls": "-", "lw": 1.4}
-            axes.plot(x, y, color=_LINES[index % len(_LINES)], label=name, **style)
+            (line,) = axes.plot(x, y, color=_LINES[index % len(_LINES)], label=name)
+            line.set_linestyle((0, (4, 3)) if dashed else "-")
+            line.set_linewidth(1.1 if dashed else 1.4)
     if custom.get("scaleDistribution", {}).get("type") == "log":
         axes.set_yscale("log")
     if custom.get("thresholdsStyle", {}).get("mode") == "dashed":
@@ -35,8 +36,7 @@ def draw_lines(axes: Axes, panel: dict[str, Any], answers: Answers, span: dict[s
                 colour = COLOURS[step["color"]]
                 axes.axhline(step["value"], color=colour, lw=0.8, ls=(0, (4, 3)))
     handles, labels = axes.get_legend_handles_labels()
-    _, pixels = axes.figure.get_size_inches() * axes.figure.dpi
-    below = -44 / (axes.get_position().height * pixels)
+    below = -44 / axes.get_window_extent().height
     axes.legend(
         handles[:10],
         labels[:10],

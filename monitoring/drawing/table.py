@@ -28,7 +28,8 @@ def draw_table(
     ordered = sorted(rows.values(), key=lambda row: [row.get(label, "") for label in labels])
     fits = int(box[3] * size[1] // 15) - 1
     edges = _column_edges(columns, ordered, options["renameByName"])
-    for place, row in enumerate([None, *ordered[:fits]]):
+    lines: list[dict[str, str] | None] = [None, *ordered[:fits]]
+    for place, row in enumerate(lines):
         y = box[1] + box[3] - (8 + 15 * place) / size[1]
         for column, edge in zip(columns, edges, strict=True):
             text = (

@@ -1,4 +1,4 @@
-"""An exporter on each machine of a real Ray cluster; the second machine is a host name of its own."""
+"""An exporter on each machine of a real Ray cluster; the second one is a host name of its own."""
 
 from __future__ import annotations
 

@@ -13,7 +13,16 @@ from dist_erase.observability.scrape import Scrape, parse, read_folder
 from dist_erase.observability.snapshot import from_text, to_text
 
 RUN = "seven"
-_FACTS = ("version", "config_hash", "ray_job_id", "python", "torch", "deepspeed", "ray", "open_clip")
+_FACTS = (
+    "version",
+    "config_hash",
+    "ray_job_id",
+    "python",
+    "torch",
+    "deepspeed",
+    "ray",
+    "open_clip",
+)
 
 
 class RunMetrics:
