@@ -126,14 +126,10 @@ def _teacher(scrape: Scrape) -> Teacher | None:
     up = scrape.by("replica", "teacher_replica_up")
     if not up:
         return None
-    restarts = scrape.total("teacher_replica_restarts_total")
-    if restarts is None and any(role == "teacher" for role, _ in scrape.processes):
-        left = [n for (role, _), n in scrape.processes.items() if role == "teacher"]
-        restarts = sum(left) - len(left)
     return Teacher(
         up={replica: value > 0 for replica, value in sorted(up.items())},
         in_flight=_whole(scrape.total("teacher_requests_in_flight")),
-        restarts=_whole(restarts),
+        restarts=_whole(scrape.total("teacher_replica_restarts_total")),
         resubmitted=int(scrape.total("teacher_resubmissions_total") or 0),
         failed=int(scrape.total("teacher_failures_total") or 0),
     )

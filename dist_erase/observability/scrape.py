@@ -15,22 +15,13 @@ from dist_erase.observability.snapshot import END
 
 
 class Scrape:
-    """Values of one moment.
+    """Values of one moment, of one run."""
 
-    Args:
-        samples: of one run.
-        processes: how many processes of each (role, rank) have left metrics, restarted ones
-            included; empty where that is not known.
-    """
-
-    def __init__(
-        self, samples: Iterable[Sample], processes: dict[tuple[str, str], int] | None = None
-    ) -> None:
+    def __init__(self, samples: Iterable[Sample]) -> None:
         self._samples: dict[str, list[Sample]] = {}
         for sample in samples:
             if sample.name.startswith(PREFIX):
                 self._samples.setdefault(sample.name.removeprefix(PREFIX), []).append(sample)
-        self.processes = processes or {}
 
     @property
     def samples(self) -> Iterator[Sample]:
@@ -72,7 +63,7 @@ def parse(text: str) -> Scrape:
 
 def read_folder(folder: Path) -> Scrape:
     """What the processes of a run have left in its metrics folder; broken files are left out."""
-    families, processes = [], dict[tuple[str, str], int]()
+    families = []
     for path in snapshots_of(folder):
         try:
             text = path.read_text(encoding="utf-8")
@@ -81,9 +72,7 @@ def read_folder(folder: Path) -> Scrape:
             families.append(list(text_string_to_metric_families(_without_buckets(text))))
         except (OSError, ValueError, IndexError):
             continue
-        role, rank, _ = path.stem.rsplit("-", 2)
-        processes[role, rank] = processes.get((role, rank), 0) + 1
-    return Scrape((s for family in merge(families) for s in family.samples), processes)
+    return Scrape(s for family in merge(families) for s in family.samples)
 
 
 def merged(scrapes: Iterable[Scrape]) -> Scrape:

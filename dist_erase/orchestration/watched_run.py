@@ -70,9 +70,11 @@ class RunInFolder:
         self.pulse = Pulse()
         self._source = FolderSource(self._folder / ROWS, self._look)
         self._newest = 0.0  # unix time of the newest sign of life
+        self._end: Ending | None = None
 
     def poll(self) -> Update:
         """What is new."""
+        self._end = read_ending(self._folder)  # first: the last rows were written before it
         update = self._source.poll()
         signs = [row["time"] for row in update.rows if row.get("time")]
         if update.facts is not None:
@@ -99,7 +101,7 @@ class RunInFolder:
 
     def ending(self) -> Ending | None:
         """How it ended; None while it is at work, or if nobody could say."""
-        return read_ending(self._folder)
+        return self._end
 
 
 class RunAtAddress:

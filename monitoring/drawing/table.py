@@ -29,14 +29,16 @@ def draw_table(
     fits = int(box[3] * size[1] // 15) - 1
     edges = _column_edges(columns, ordered, options["renameByName"])
     lines: list[dict[str, str] | None] = [None, *ordered[:fits]]
-    for place, row in enumerate(lines):
+    for place, line in enumerate(lines):
         y = box[1] + box[3] - (8 + 15 * place) / size[1]
         for column, edge in zip(columns, edges, strict=True):
             text = (
-                options["renameByName"].get(column, column) if row is None else row.get(column, "")
+                options["renameByName"].get(column, column)
+                if line is None
+                else line.get(column, "")
             )
             x = box[0] + 8 / size[0] + edge * (box[2] - 12 / size[0])
-            weight = "bold" if row is None else "normal"
+            weight = "bold" if line is None else "normal"
             figure.text(x, y, text, size=6.5, va="top", weight=weight, color="#333")
     if len(ordered) > fits:
         y = box[1] + 2 / size[1]

@@ -4,7 +4,7 @@ import pytest
 from support.scraped import RunMetrics
 
 from dist_erase.observability.facts import Facts, Teacher, facts_of, pool_changes
-from dist_erase.observability.scrape import parse, read_folder
+from dist_erase.observability.scrape import read_folder
 from dist_erase.observability.scrape_rows import ScrapeRows, run_changes
 
 
@@ -77,34 +77,18 @@ def test_facts_are_read_from_all_processes(run):
 
 def test_the_goals_that_metrics_tell_are_used_and_not_required(run):
     run.step(1)
-    text = run.text()
-    assert parse_facts(text).goals == {}
-    labels = 'run="seven",role="driver",rank="0",node="a"'
-    told = (
-        f'dist_erase_goal_ratio{{{labels},goal="forget_top1_below"}} 0.05\n'
-        f'dist_erase_goal_projected_steps{{{labels},goal="forget_top1_below"}} +Inf\n'
-        f'dist_erase_teacher_replica_restarts_total{{{labels},replica="0"}} 3\n'
-        f'dist_erase_teacher_replica_up{{{labels},replica="0"}} 1\n'
-        f"dist_erase_data_worker_seconds_total{{{labels}}} 12.5\n"
-    )
-    facts = parse_facts(text.removesuffix("# EOF\n") + told)
+    assert run.facts().goals == {}
+    run.driver.goal_ratio.set(0.05, "forget_top1_below")
+    run.students[0].goal_projected_steps.set(float("inf"), "forget_top1_below")
+    run.replicas(True)
+    run.driver.teacher_replica_restarts_total.inc(3, "0")
+    run.students[1].data_worker_seconds_total.inc(12.5)
+    run.write()
+    facts = facts_of(run.scrape())
     assert facts.goals == {"forget_top1_below": 0.05}
     assert facts.steps_to_goal == {"forget_top1_below": float("inf")}
     assert facts.teacher.restarts == 3
-    assert facts.worker_seconds == {"0": 12.5}
-
-
-def parse_facts(text):
-    return facts_of(parse(text))
-
-
-def test_restarts_of_replicas_are_counted_by_what_each_process_left(run):
-    run.replicas(True, True)
-    run.teacher(0, pid=11)
-    run.teacher(1, pid=12)
-    assert run.facts().teacher.restarts == 0
-    run.teacher(0, pid=13)
-    assert run.facts().teacher.restarts == 1
+    assert facts.worker_seconds == {"0": 0.0, "1": 12.5}
 
 
 def test_broken_snapshots_cost_their_own_values_only(run, tmp_path):

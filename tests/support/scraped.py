@@ -73,12 +73,6 @@ class RunMetrics:
             self.driver.teacher_replica_up.set(float(one), str(index))
         self.write()
 
-    def teacher(self, replica: int, *, pid: int) -> None:
-        """A replica's process leaves its metrics."""
-        metrics = Metrics(run=RUN, role="teacher", rank=replica, node="a")
-        metrics.teacher_replica_pairs_total.inc(1)
-        self._put(metrics, pid)
-
     def evaluation(self, phase: str, *, forget: float, retain: float) -> None:
         """Figures of an evaluation: before and after by the driver, live by rank 0."""
         who = self.students[0] if phase == "live" else self.driver
