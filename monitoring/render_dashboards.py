@@ -70,14 +70,16 @@ def draw(dashboard: dict[str, Any], answered: dict[str, Any]) -> Figure:
             figure.text(left, low + high / 2, text, weight="bold", size=9, va="center")
             continue
         frame = Rectangle((left, low), wide, high, facecolor="white", edgecolor="#d5d7d9", lw=0.8)
+        frame.set_zorder(-1)  # below the graphs
         figure.add_artist(frame)
         pad = 6 / width
         top = low + high - 6 / height
-        figure.text(left + pad, top, panel["title"], size=7.5, weight="medium", va="top")
+        size = 7 if len(panel["title"]) * 6 < wide * width else 6
+        figure.text(left + pad, top, panel["title"], size=size, weight="bold", va="top")
         inner = (left, low, wide, high - 18 / height)
-        size = (width, height)
+        whole = (width, height)
         draw_panel(
-            figure, inner, size, panel, answered["panels"][str(panel["id"])], answered, marks
+            figure, inner, whole, panel, answered["panels"][str(panel["id"])], answered, marks
         )
     return figure
 
@@ -91,7 +93,8 @@ def _heading(
     runs = answered["runs"].replace("|", ", ")
     line = (
         f"Not Grafana: drawn by monitoring/render_dashboards.py from a real Prometheus' answers "
-        f"about a real run ({runs}). Axes: minutes since {began}; single numbers: at the last step."
+        f"about a real run ({runs}). Axes: minutes since {began}; single numbers: as known to "
+        "Prometheus when the last step ended."
     )
     figure.text(left, 1 - 36 / height, line, size=7.5, va="top", color="#9a3b00")
     legend = "   ".join(

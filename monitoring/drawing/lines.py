@@ -36,13 +36,15 @@ def draw_lines(axes: Axes, panel: dict[str, Any], answers: Answers, span: dict[s
                 colour = COLOURS[step["color"]]
                 axes.axhline(step["value"], color=colour, lw=0.8, ls=(0, (4, 3)))
     handles, labels = axes.get_legend_handles_labels()
-    below = -44 / axes.get_window_extent().height
+    extent = axes.get_window_extent()
+    below = -44 / extent.height
+    fitting = int(extent.width // (22 + 4.3 * max(map(len, labels), default=1)))
     axes.legend(
         handles[:10],
         labels[:10],
         loc="lower left",
         bbox_to_anchor=(-0.08, below, 1.08, 0.05),
-        ncols=min(len(labels), 5) or 1,
+        ncols=max(1, min(len(labels), 5, fitting)),
         frameon=False,
         fontsize=6,
         handlelength=1.1,

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from monitoring.drawing.lines import draw_lines
 from monitoring.drawing.reading import (
@@ -20,6 +20,7 @@ from monitoring.drawing.reading import (
     shown,
     state_of,
     text_of,
+    thousand,
 )
 from monitoring.drawing.table import Box, draw_table
 
@@ -45,7 +46,7 @@ def draw_panel(
     elif kind == "table":
         draw_table(figure, box, size, panel, answers)
     else:
-        legend = 30 if kind == "timeseries" else 4
+        legend = 30 if kind in ("timeseries", "state-timeline") else 4
         left, right = (90 if kind == "bargauge" else 46) / size[0], 10 / size[0]
         below = (22 + legend) / size[1]
         inner = (box[0] + left, box[1] + below, box[2] - left - right, box[3] - below)
@@ -111,6 +112,18 @@ def _states(axes: Axes, panel: dict[str, Any], answers: Answers, span: dict[str,
     axes.set_yticks(range(len(series)))
     axes.set_yticklabels([name for name, _, _ in series], size=6)
     axes.set_ylim(-0.7, len(series) - 0.3)
+    states = mapping["options"].values()
+    axes.legend(
+        [Rectangle((0, 0), 1, 1, facecolor=COLOURS[state["color"]]) for state in states],
+        [state["text"] for state in states],
+        loc="lower left",
+        bbox_to_anchor=(-0.08, -44 / axes.get_window_extent().height, 1.08, 0.05),
+        ncols=len(states),
+        frameon=False,
+        fontsize=6,
+        handlelength=1.1,
+        borderpad=0,
+    )
 
 
 def _bars(axes: Axes, panel: dict[str, Any], answers: Answers, span: dict[str, Any]) -> None:
@@ -150,10 +163,22 @@ def _dress(
     if "max" in given:
         axes.set_ylim(top=given["max"] * 1.02)
     if axes.get_yscale() == "linear":
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        unit = given.get("unit", "")
-        decimals = 0 if unit == "percentunit" else None
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: shown(y, unit, decimals)))
+        _scale(axes, given)
+
+
+def _scale(axes: Axes, given: dict[str, Any]) -> None:
+    """Room above the highest line, and round numbers at the ticks."""
+    low, high = axes.get_ylim()
+    if "max" not in given:
+        all_zero = axes.dataLim.ymin == 0 == axes.dataLim.ymax
+        low, high = (0.0, 1.0) if all_zero else (low, high + 0.05 * (high - low))
+        axes.set_ylim(low, high)
+    unit = given.get("unit", "")
+    step = thousand(high) if unit in ("bytes", "Bps") else 1
+    ticks = [step * tick for tick in MaxNLocator(5).tick_values(low / step, high / step)]
+    axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
+    decimals = 0 if unit == "percentunit" else None
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: shown(y, unit, decimals)))
 
 
 _GRAPHS = {

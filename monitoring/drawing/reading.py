@@ -31,12 +31,21 @@ def shown(value: float, unit: str, decimals: float | None) -> str:
             return f"{1000 * value:.0f} ms"
         return f"{value:.{1 if decimals is None else 0}f} s" if value < 90 else _minutes(value)
     if unit in ("bytes", "Bps"):
-        step = min(int(math.log(max(abs(value), 1), 1024)), len(_SIZES) - 1)
+        step = _thousands(value)
         text = f"{value / 1024**step:.{0 if step == 0 else 1}f} {_SIZES[step]}"
         return text + ("/s" if unit == "Bps" else "")
     if decimals is not None:
         return f"{value:.{int(decimals)}f}"
     return f"{value:.3g}"
+
+
+def thousand(value: float) -> int:
+    """The bytes of the largest unit (KiB, MiB, …) that is not above `value`."""
+    return int(1024 ** _thousands(value))
+
+
+def _thousands(value: float) -> int:
+    return min(int(math.log(max(abs(value), 1), 1024)), len(_SIZES) - 1)
 
 
 def _minutes(seconds: float) -> str:
@@ -49,10 +58,10 @@ def defaults_of(panel: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def text_of(panel: dict[str, Any], value: float, unit: str | None = None) -> str:
-    """A number in the panel's unit, or another."""
+def text_of(panel: dict[str, Any], value: float) -> str:
+    """A number in the panel's unit."""
     given = defaults_of(panel)
-    return shown(value, given.get("unit", "") if unit is None else unit, given.get("decimals"))
+    return shown(value, given.get("unit", ""), given.get("decimals"))
 
 
 def state_of(panel: dict[str, Any], value: float) -> dict[str, Any] | None:

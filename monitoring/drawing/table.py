@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from monitoring.drawing.reading import Answers, text_of
+from monitoring.drawing.reading import Answers, defaults_of, shown
 
 Box = tuple[float, float, float, float]
 
@@ -20,10 +20,10 @@ def draw_table(
     rows: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
     for target, answer in zip(panel["targets"], answers, strict=True):
         column = f"Value #{target['refId']}"
-        unit = _column_unit(panel, options["renameByName"].get(column, column))
+        unit, decimals = _column_format(panel, options["renameByName"].get(column, column))
         for series in answer:
             row = rows.setdefault(tuple(sorted(series["metric"].items())), dict(series["metric"]))
-            row[column] = text_of(panel, float(series["value"][1]), unit)
+            row[column] = shown(float(series["value"][1]), unit, decimals)
     labels = [column for column in columns if not column.startswith("Value")]
     ordered = sorted(rows.values(), key=lambda row: [row.get(label, "") for label in labels])
     fits = int(box[3] * size[1] // 15) - 1
@@ -47,11 +47,13 @@ def draw_table(
         )
 
 
-def _column_unit(panel: dict[str, Any], name: str) -> str | None:
+def _column_format(panel: dict[str, Any], name: str) -> tuple[str, float | None]:
+    """Unit and decimals of one column."""
+    given = dict(defaults_of(panel))
     for override in panel["fieldConfig"].get("overrides", []):
         if override["matcher"] == {"id": "byName", "options": name}:
-            return "" if override["properties"][0]["value"] == "none" else None
-    return None
+            given |= {one["id"]: one["value"] for one in override["properties"]}
+    return given.get("unit", ""), given.get("decimals")
 
 
 def _column_edges(

@@ -68,7 +68,7 @@ _AT_THE_END = Row(
             ),
             unit="percentunit",
             width=24,
-            height=8,
+            height=6,
             decimals=1,
             labels=("run",),
         ),

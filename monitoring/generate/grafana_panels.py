@@ -101,9 +101,15 @@ def _of_series(query: Query) -> list[DynamicConfigValue]:
             DynamicConfigValue(id_val="custom.lineStyle", value=_DASHES),
             DynamicConfigValue(id_val="custom.fillOpacity", value=0),
         ]
-    if query.unit is not None:
-        properties.append(DynamicConfigValue(id_val="unit", value=query.unit))
-    return properties
+    return [*properties, *_unit_of(query)]
+
+
+def _unit_of(query: Query) -> list[DynamicConfigValue]:
+    if query.unit is None:
+        return []
+    # A plain number beside percentages: a cosine, which the panel's decimals are too few for.
+    decimals = [DynamicConfigValue(id_val="decimals", value=3)] if query.unit == "none" else []
+    return [DynamicConfigValue(id_val="unit", value=query.unit), *decimals]
 
 
 def _states(record: Panel) -> ValueMap:
@@ -234,9 +240,7 @@ def _table(record: Panel) -> table.Panel:
     )
     for query in record.queries:
         if query.unit is not None:
-            built = built.override_by_name(
-                query.legend, [DynamicConfigValue(id_val="unit", value=query.unit)]
-            )
+            built = built.override_by_name(query.legend, _unit_of(query))
     return built
 
 

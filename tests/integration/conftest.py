@@ -7,7 +7,7 @@ import urllib.request
 import pytest
 import yaml
 from support.prometheus import INSTALLED, prometheus
-from support.runs import BIN, ROOT, Bench, finish, kill_one, wait_for_step
+from support.runs import BIN, ROOT, Bench, finish, kill_one, kill_one_at_work, wait_for_step
 from support.scraping import scrape_until_done
 
 from dist_erase.data.build.digits import build_digits
@@ -123,7 +123,7 @@ def killed(bench, watching):
     watched = ["observe.gradients_every=4", "observe.grace_seconds=20"]
     process = bench.start("killed", *goals, *watched)
     wait_for_step(folder, 2, process)
-    kill_one("ray::TeacherReplica")
+    kill_one_at_work("ray::TeacherReplica", folder)
     wait_for_step(folder, 6, process)
     kill_one("ray::RayTrainWorker")
     output = finish(process, expect=3)

@@ -5,6 +5,7 @@ Works on the dashboard's JSON, as Grafana does, with the variables replaced.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,15 +63,19 @@ def ask_panel(
 
 
 def ask_marks(prometheus: Prometheus, mark: dict[str, Any], runs: str, span: Span) -> list[float]:
-    """The times of an annotation: where its value is positive, or the values, in ms."""
+    """The times of an annotation: where its value is positive, or the values, in ms.
+
+    Of times that follow on each other the first: Grafana makes one mark of them.
+    """
     series = prometheus.over(filled(mark["expr"], runs, span), span.start, span.end, STEP_SECONDS)
-    found = set()
-    for time, text in (point for one in series for point in one["values"]):
-        if mark.get("useValueForTime"):
-            found.add(float(text) / 1000)
-        elif float(text) > 0:
-            found.add(time)
-    return sorted(found)
+    points = [(time, float(text)) for one in series for time, text in one["values"]]
+    if mark.get("useValueForTime"):
+        return sorted({value / 1000 for _, value in points})
+    positive = sorted(time for time, value in points if value > 0)
+    before = [-math.inf, *positive]
+    return [
+        at for at, last in zip(positive, before, strict=False) if at - last > 1.5 * STEP_SECONDS
+    ]
 
 
 def ask_variable(
