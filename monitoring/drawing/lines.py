@@ -43,7 +43,7 @@ def draw_lines(axes: Axes, panel: dict[str, Any], answers: Answers, span: dict[s
         handles[:10],
         labels[:10],
         loc="lower left",
-        bbox_to_anchor=(-0.08, below, 1.08, 0.05),
+        bbox_to_anchor=(-38 / extent.width, below, 1 + 38 / extent.width, 0.05),
         ncols=max(1, min(len(labels), 5, fitting)),
         frameon=False,
         fontsize=6,

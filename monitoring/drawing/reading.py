@@ -32,7 +32,7 @@ def shown(value: float, unit: str, decimals: float | None) -> str:
         return f"{value:.{1 if decimals is None else 0}f} s" if value < 90 else _minutes(value)
     if unit in ("bytes", "Bps"):
         step = _thousands(value)
-        text = f"{value / 1024**step:.{0 if step == 0 else 1}f} {_SIZES[step]}"
+        text = f"{value / 1024**step:.3g} {_SIZES[step]}"
         return text + ("/s" if unit == "Bps" else "")
     if decimals is not None:
         return f"{value:.{int(decimals)}f}"
