@@ -30,7 +30,7 @@ quickstart: $(INSTALLED) ## Train a small CLIP on digits, erase "seven" from it,
 	@scripts/quickstart $(STARTED)
 
 test: $(INSTALLED) ## Run every test (12 minutes).
-	@scripts/debian-packages $(PYTHON) prometheus  # a real one scrapes real runs
+	@scripts/debian-packages $(PYTHON) prometheus prometheus-pushgateway openssl  # real ones
 	$(BIN)/python -m pytest tests $(ARGS)
 
 test-fast: $(INSTALLED) ## Run the tests that start neither Ray nor DeepSpeed.
@@ -42,9 +42,11 @@ lint: $(INSTALLED) ## Check format, lint, types and import directions.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-generate: $(INSTALLED) ## Write again what is made from the code: docs/reference, CLI snapshot.
+generate: $(INSTALLED) ## Write again what is made from the code: docs/reference, CLI snapshot, monitoring/.
 	$(BIN)/python -m dist_erase.config.reference > docs/reference/config.md
+	$(BIN)/python -m dist_erase.observability.reference > docs/reference/metrics.md
 	$(BIN)/python tests/house/cli_surface.py > tests/house/cli_surface.txt
+	$(BIN)/python -m monitoring.generate
 
 clean: ## Remove .venv, caches and the quickstart's data and runs; other runs stay.
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 StreamName = Literal["forget", "retain"]
+CacheLayer = Literal["memory", "disk"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,32 @@ class Quarantined:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataWork:
+    """What making a batch took; travels with it, since data workers have no metrics of their own.
+
+    Attributes:
+        seconds: of the data workers, all of them added up.
+        resident_bytes: memory that they hold.
+        queries: blocks looked for, by cache.
+        hits: those found.
+    """
+
+    seconds: float = 0.0
+    resident_bytes: int = 0
+    queries: Mapping[CacheLayer, int] = field(default_factory=dict)
+    hits: Mapping[CacheLayer, int] = field(default_factory=dict)
+
+    def __add__(self, other: DataWork) -> DataWork:
+        """Both together."""
+        return DataWork(
+            seconds=self.seconds + other.seconds,
+            resident_bytes=self.resident_bytes + other.resident_bytes,
+            queries=Counter(self.queries) + Counter(other.queries),
+            hits=Counter(self.hits) + Counter(other.hits),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class PairBatch:
     """One rank's share of one step's global batch.
 
@@ -82,6 +111,7 @@ class PairBatch:
     forget: Samples | None = None
     quarantined: tuple[Quarantined, ...] = ()
     read_bytes: dict[StreamName, int] = field(default_factory=dict)
+    work: DataWork = DataWork()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,9 @@ EXIT_DONE = 0
 EXIT_BUG = 1
 EXIT_USER_ERROR = 2
 EXIT_GOAL_MISSED = 3
+EXIT_NOT_KNOWN = 4  # of `watch`: how the run ended, or whether it did
 EXIT_INTERRUPTED = 75
+EXIT_STOPPED = 130
 
 
 class UserError(Exception):

@@ -19,3 +19,9 @@ os.environ |= {
     "AWS_SECRET_ACCESS_KEY": "nothing",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--answers", help="file for what Prometheus answered to the dashboards' queries"
+    )

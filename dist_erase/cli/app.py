@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 import dist_erase
-from dist_erase.cli import config, data, data_index, data_verify, pretrain, purge, replay, run
+from dist_erase.cli import (
+    config,
+    data,
+    data_index,
+    data_verify,
+    pretrain,
+    purge,
+    replay,
+    run,
+    watch,
+)
 from dist_erase.errors import (
     EXIT_INTERRUPTED,
     EXIT_USER_ERROR,
@@ -29,6 +39,7 @@ app = typer.Typer(
 app.command("config")(config.config)
 app.command("run")(run.run)
 app.command("pretrain")(pretrain.pretrain)
+app.command("watch")(watch.watch)
 app.command("replay")(replay.replay)
 app.command("purge")(purge.purge)
 data.app.command("index")(data_index.index)

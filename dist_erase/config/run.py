@@ -127,9 +127,40 @@ class ObserveConfig(Section):
     grace_seconds: float = Field(
         15.0, ge=0, description="How long the endpoint may stay up for a last scrape at the end."
     )
+    gradients_every: int = Field(
+        0,
+        ge=0,
+        description="Steps between measurements of each term's gradient norm and of the cosine "
+        "of forgetting with the rest; 0 = never. It costs the time of one more step for each term, "
+        "and memory for one gradient and a share of one for each term.",
+    )
+    per_node: bool = Field(
+        False,
+        description="One address on each node, at the same port, for the processes there (one "
+        "named port a pod); false = one address for the run. Needs a bind that others can reach.",
+    )
+    web_config: str | None = Field(
+        None,
+        description="File with TLS and passwords of the endpoint, in Prometheus's web-config "
+        "format; every node reads it.",
+    )
+    pushgateway: str | None = Field(
+        None,
+        description="URL of a Pushgateway to push to as well; the group is deleted at the end.",
+    )
     console: Literal["auto", "rich", "plain"] = Field(
         "auto", description="Live view or lines; auto = live on a terminal that fits."
     )
+
+    @model_validator(mode="after")
+    def nodes_can_be_reached(self) -> ObserveConfig:
+        """Each node's own loopback is nobody's address."""
+        if self.per_node and self.bind in ("127.0.0.1", "localhost", "::1"):
+            raise ValueError(
+                f"per_node needs a bind that other machines can reach, not {self.bind}; set bind "
+                "to 0.0.0.0 (web_config protects it), or per_node to false"
+            )
+        return self
 
 
 class RunConfig(Section):

@@ -27,13 +27,7 @@ from dist_erase.data.scan_tar import (
 )
 from dist_erase.data.scanned import scan_kept
 from dist_erase.data.shards import Groups, choose_shards, expand_shards
-from dist_erase.data.source import (
-    ShardSource,
-    Source,
-    SourceSettings,
-    is_remote,
-    make_source,
-)
+from dist_erase.data.source import ShardSource, SourceSettings, is_remote, make_source
 from dist_erase.errors import UserError
 
 _OPEN_SHARDS = 256  # byte ranges kept at hand by each process; 10,000 samples are half a megabyte
@@ -208,7 +202,7 @@ class SetIndex:
         )
 
     @cached_property
-    def source(self) -> Source:
+    def source(self) -> ShardSource:
         """What reads the shards, with connections of this process."""
         return make_source(self.settings)
 

@@ -20,7 +20,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from dist_erase.batch import ImageSpec, PairBatch, Samples, StreamName, concat_samples
+from dist_erase.batch import (
+    DataWork,
+    ImageSpec,
+    PairBatch,
+    Samples,
+    StreamName,
+    concat_samples,
+)
 from dist_erase.config.data import MAX_PIXELS
 from dist_erase.config.train import AugmentConfig
 from dist_erase.data.handover import PREFETCH, ImageSlots
@@ -92,6 +99,7 @@ class PairStream(Iterator[PairBatch]):
 
     Attributes:
         workers: the number of processes in use.
+        most_workers: the most that could be; every number in use divides it.
     """
 
     def __init__(
@@ -114,9 +122,8 @@ class PairStream(Iterator[PairBatch]):
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         plans = [plan for plan in (retain, forget) if plan is not None]
-        self.workers = _fitting_workers(
-            workers, [len(share(p.order.streams, rank, world)) for p in plans]
-        )
+        self.most_workers = math.gcd(*(len(share(p.order.streams, rank, world)) for p in plans))
+        self.workers = _fitting_workers(workers, self.most_workers)
         self._quarantine = Quarantine(
             {plan.name: len(plan.index) for plan in plans},
             {plan.name: plan.max_corrupt_fraction for plan in plans},
@@ -215,9 +222,8 @@ class _Parts(IterableDataset[PairBatch | _Parcel | _Failure]):
             yield _Failure(error)
 
 
-def _fitting_workers(asked: int, streams: list[int]) -> int:
-    common = math.gcd(*streams)
-    return max((n for n in range(1, asked + 1) if common % n == 0), default=0)
+def _fitting_workers(asked: int, most: int) -> int:
+    return max((n for n in range(1, asked + 1) if most % n == 0), default=0)
 
 
 def _slots(plans: list[StreamPlan], parts: int, image: ImageSpec) -> ImageSlots:
@@ -239,6 +245,7 @@ def _joined(parts: list[PairBatch]) -> PairBatch:
         forget=concat_samples(forget) if forget else None,
         quarantined=tuple(entry for part in parts for entry in part.quarantined),
         read_bytes=read_bytes,
+        work=sum((part.work for part in parts), DataWork()),
     )
 
 

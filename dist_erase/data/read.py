@@ -71,6 +71,7 @@ class BlockReader:
 
     Attributes:
         read_bytes: bytes read so far.
+        queries: samples whose block was looked for in `cache`; `hits`: those found.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class BlockReader:
         self._threads: ThreadPoolExecutor | None = None
         self.reads_remote = any(is_remote(shard.path) for shard in index.shards)
         self.read_bytes = 0
+        self.queries = self.hits = 0
 
     def read(self, position: int) -> RawSample:
         """One sample.
@@ -128,6 +130,8 @@ class BlockReader:
 
     def _block(self, unit: Unit) -> list[RawSample | None]:
         samples = self._cached(unit)
+        self.queries += 1
+        self.hits += samples is not None
         if samples is None:
             fetched = self._under_way.pop(unit, None)
             samples, size = self._fetch(unit) if fetched is None else fetched.result()

@@ -5,13 +5,15 @@ This module is what data workers import: torch, numpy, PIL, webdataset, never ra
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dist_erase.batch import ImageSpec, PairBatch, Quarantined, Samples, StreamName
+from dist_erase.batch import DataWork, ImageSpec, PairBatch, Quarantined, Samples, StreamName
 from dist_erase.config.train import AugmentConfig
 from dist_erase.data.augment import augment
 from dist_erase.data.captions import CaptionPlan
@@ -87,11 +89,16 @@ class PartMaker:
             OSError: a read failed.
             UserError: a shard changed, or a set has hardly any usable sample.
         """
+        started = time.monotonic()
         places = images or {}
         retain, bad, read_bytes = self._retain.take(step, places.get("retain"))
         if self._forget is None:
             return PairBatch(
-                step=step, retain=retain, quarantined=bad, read_bytes={"retain": read_bytes}
+                step=step,
+                retain=retain,
+                quarantined=bad,
+                read_bytes={"retain": read_bytes},
+                work=self._work(started),
             )
         forget, forget_bad, forget_bytes = self._forget.take(step, places.get("forget"))
         return PairBatch(
@@ -100,7 +107,14 @@ class PartMaker:
             forget=forget,
             quarantined=bad + forget_bad,
             read_bytes={"retain": read_bytes, "forget": forget_bytes},
+            work=self._work(started),
         )
+
+    def _work(self, started: float) -> DataWork:
+        parts = [part for part in (self._retain, self._forget) if part is not None]
+        lookups = sum((part.lookups() for part in parts), DataWork())
+        resident = psutil.Process().memory_info().rss
+        return lookups + DataWork(seconds=time.monotonic() - started, resident_bytes=resident)
 
 
 class _SetPart:
@@ -123,6 +137,7 @@ class _SetPart:
         whole = plan.order.size <= plan.order.window
         block = 1 if whole and plan.index.bytes > cache.limit > 0 else plan.order.block
         self._reader = BlockReader(plan.index, block=block, cache=cache, streams=cache_shared_by)
+        self._counted = (0, 0, 0, 0)
 
     def take(
         self, step: int, images: Tensor | None
@@ -142,6 +157,19 @@ class _SetPart:
         ]
         samples = collate(pairs, self._settings.tokenizer, images=images)
         return samples, tuple(bad), self._reader.read_bytes - before
+
+    def lookups(self) -> DataWork:
+        """Lookups in caches since the last call."""
+        disk, memory = self._plan.index.source, self._reader
+        now = (memory.queries, memory.hits, disk.queries, disk.hits)
+        queries, hits, disk_queries, disk_hits = (
+            after - before for after, before in zip(now, self._counted, strict=True)
+        )
+        self._counted = now
+        return DataWork(
+            queries={"memory": queries, "disk": disk_queries},
+            hits={"memory": hits, "disk": disk_hits},
+        )
 
     def _views(self, passes: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.uint64]:
         """What decides a sample's caption and view in a pass, uint64 [n, 4]."""

@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from dist_erase.distributed.clock import COLLECTIVES
+
 T = TypeVar("T")
 
 
@@ -47,8 +49,7 @@ class RankContext:
     def mean(self, values: Tensor) -> Tensor:
         """The mean over ranks of a small vector, on every rank alike (float64 on the CPU)."""
         total = values.detach().double().to(self.device if self.device.type == "cuda" else "cpu")
-        if self.world > 1:
-            dist.all_reduce(total)
+        self._add_up(total)
         return total.cpu() / self.world
 
     def total(self, values: Tensor) -> Tensor:
@@ -58,9 +59,13 @@ class RankContext:
     def sum_integers(self, values: list[int]) -> list[int]:
         """Sums over ranks, modulo 2^64 as signed numbers: exact whatever their number."""
         total = torch.tensor(values, dtype=torch.int64, device=self.device)
-        if self.world > 1:
-            dist.all_reduce(total)
+        self._add_up(total)
         return [int(value) for value in total]
+
+    def _add_up(self, values: Tensor) -> None:
+        if self.world > 1:
+            with COLLECTIVES.running(values.device):
+                dist.all_reduce(values)
 
     def from_all(self, mine: T) -> list[T]:
         """Each rank's (picklable) value, by rank, on every rank."""

@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from dist_erase.distributed.clock import COLLECTIVES
+
 
 def gather_with_grad(x_b: Tensor) -> Tensor:
     """Concatenates `x_b` [b, ...] of all ranks in rank order to [B, ...], with gradient.
@@ -45,13 +47,15 @@ class _GatherWithGrad(torch.autograd.Function):
     def backward(ctx: Any, grad_B: Tensor) -> Tensor:
         rows = len(grad_B) // dist.get_world_size()
         grad_b = grad_B.new_empty((rows, *grad_B.shape[1:]))
-        dist.reduce_scatter_tensor(grad_b, grad_B.contiguous(), op=dist.ReduceOp.SUM)
+        with COLLECTIVES.running(grad_B.device):
+            dist.reduce_scatter_tensor(grad_b, grad_B.contiguous(), op=dist.ReduceOp.SUM)
         return grad_b
 
 
 def _all_gather(x_b: Tensor) -> Tensor:
     x_B = x_b.new_empty((dist.get_world_size() * len(x_b), *x_b.shape[1:]))
-    dist.all_gather_into_tensor(x_B, x_b.contiguous())
+    with COLLECTIVES.running(x_b.device):
+        dist.all_gather_into_tensor(x_B, x_b.contiguous())
     return x_B
 
 

@@ -45,6 +45,17 @@ class ObjectiveSpec:
     anchor_weight: float
 
     @property
+    def term_weights(self) -> dict[str, float]:
+        """The weight of each term that is switched on."""
+        weights = {
+            "retention": self.retain_weight,
+            "forgetting": self.forget_weight,
+            "consistency": self.consistency_weight,
+            "anchor": self.anchor_weight,
+        }
+        return {name: weight for name, weight in weights.items() if weight > 0}
+
+    @property
     def needs_floor(self) -> bool:
         """Whether a floor, if one is configured, has any effect."""
         return self.forget_weight > 0 and self.forget_loss == "cosine"
@@ -142,12 +153,7 @@ def objective(
         )
     if spec.anchor_weight > 0:
         named["anchor"] = anchor(student, present(teacher, "the teacher"))
-    weights = {
-        "retention": spec.retain_weight,
-        "forgetting": spec.forget_weight,
-        "consistency": spec.consistency_weight,
-        "anchor": spec.anchor_weight,
-    }
+    weights = spec.term_weights
     weighted = [weights[name] * value for name, value in named.items()]
     return Terms(torch.stack(weighted).sum(), named)
 

@@ -39,6 +39,8 @@ class Student(nn.Module):
         self.clip: Any = build(source)
         self.source = source
         self.image_spec: ImageSpec = image_spec(self.clip)
+        clip: Any = self.clip
+        self.context_length: int = clip.context_length
         self.family = family_of(self.clip)
         self.scalar_names = reshape_scalars(self.clip)
         self._precision = precision

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import itertools
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVarTuple
 
 import prometheus_client as client
 
+from dist_erase.observability.buckets import BucketFamily
 from dist_erase.observability.metrics import COMMON_LABELS, DEFINITIONS, Definition, Role
 
 Labels = TypeVarTuple("Labels")
@@ -78,11 +79,15 @@ class Gauge(_Instrument[*Labels]):
 class Histogram(_Instrument[*Labels]):
     """A distribution over fixed buckets."""
 
-    _client = client.Histogram
+    _client = BucketFamily
 
     def observe(self, value: float, *labels: *Labels) -> None:
         """Adds one observation."""
         self.series(labels).observe(value)
+
+    def add(self, counts: Sequence[float], total: float, *labels: *Labels) -> None:
+        """Adds many: counts for each bucket and above the last one, and their sum."""
+        self.series(labels).add(counts, total)
 
 
 class Info(_Instrument[*tuple[str, ...]]):
@@ -118,11 +123,21 @@ class Metrics:
     """
 
     loss: Gauge[str]
+    objective_weight: Gauge[str]
     matched_similarity: Gauge[str]
+    mismatched_similarity: Gauge[str]
+    pair_similarity: Histogram[str]
     similarity_floor: Gauge[()]
     forget_at_floor_ratio: Gauge[()]
     forget_passes: Gauge[()]
     evaluation_ratio: Gauge[str, str, str, str]
+    evaluations_total: Counter[()]
+    goal_ratio: Gauge[str]
+    goal_distance_ratio: Gauge[str]
+    goal_projected_steps: Gauge[str]
+    retain_budget_ratio: Gauge[()]
+    term_gradient_norm: Gauge[str]
+    gradient_cosine_ratio: Gauge[()]
     step: Gauge[()]
     steps_planned: Gauge[()]
     epoch: Gauge[()]
@@ -130,26 +145,44 @@ class Metrics:
     logit_scale: Gauge[()]
     gradient_norm: Gauge[()]
     samples_total: Counter[str]
-    read_bytes_total: Counter[str]
+    model_flops_ratio: Gauge[()]
     step_seconds: Histogram[()]
     phase_seconds_total: Counter[str]
+    read_bytes_total: Counter[str]
+    data_workers: Gauge[()]
+    data_workers_limit: Gauge[()]
+    data_worker_seconds_total: Counter[()]
+    data_worker_resident_memory_bytes: Gauge[()]
+    node_idle_cores: Gauge[()]
+    block_cache_queries_total: Counter[str]
+    block_cache_hits_total: Counter[str]
     teacher_requests_total: Counter[()]
     teacher_request_seconds: Histogram[()]
     teacher_requests_in_flight: Gauge[()]
     teacher_resubmissions_total: Counter[()]
     teacher_failures_total: Counter[str]
     teacher_replica_up: Gauge[str]
+    teacher_replica_restarts_total: Counter[str]
     teacher_replica_pairs_total: Counter[()]
+    teacher_replica_batch_pairs: Histogram[()]
     teacher_replica_queued_requests: Gauge[()]
     teacher_replica_batch_seconds: Histogram[()]
     checkpoint_seconds: Histogram[()]
     checkpoint_last_step: Gauge[()]
+    checkpoint_timestamp_seconds: Gauge[()]
     checkpoint_size_bytes: Gauge[()]
     checkpoint_failures_total: Counter[()]
+    not_finite_steps_total: Counter[()]
     corrupt_samples_total: Counter[str, str]
     worker_attempt: Gauge[()]
+    worker_restarts_total: Counter[()]
     heartbeat_timestamp_seconds: Gauge[()]
+    resident_memory_bytes: Gauge[()]
+    host_memory_bytes: Gauge[str]
+    device_memory_bytes: Gauge[str]
     exporter_skipped_snapshots_total: Counter[()]
+    exporter_push_failures_total: Counter[()]
+    run_exit_code: Gauge[()]
     run_info: Info
 
     def __init__(self, *, run: str, role: Role, rank: int, node: str | None = None) -> None:

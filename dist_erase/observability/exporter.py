@@ -1,4 +1,4 @@
-"""One scrape address for a run: the merge of all snapshots of its processes.
+"""One scrape address for a run, or for a run's processes on one node: the merge of snapshots.
 
 Prometheus finds the address by a file_sd file, or by http_sd at /targets.
 """
@@ -6,221 +6,194 @@ Prometheus finds the address by a file_sd file, or by http_sd at /targets.
 from __future__ import annotations
 
 import json
-import logging
-import socket
-import socketserver
-import sys
 import threading
 import time
-from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
-from prometheus_client.samples import Sample
 
 from dist_erase import storage
-from dist_erase.errors import UserError
 from dist_erase.observability.emit import Metrics
-from dist_erase.observability.snapshot import from_text, to_text
+from dist_erase.observability.merge import merge
+from dist_erase.observability.pushing import Pusher
+from dist_erase.observability.server import Answer, Server
+from dist_erase.observability.snapshot import from_text, on_this_node, to_text, without_created
+from dist_erase.observability.watchers import Watchers
+from dist_erase.observability.web_config import load_web_config
 
 # Prometheus' default scrape interval: an exporter that old and never scraped has no Prometheus.
 _NOBODY_SCRAPES_SECONDS = 60.0
-_log = logging.getLogger(__name__)
+_EXIT_CODE = "\ndist_erase_run_exit_code{"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exposure:
+    """How and where a run's metrics are shown; travels to other nodes.
+
+    Attributes:
+        run: name of the run.
+        discovery: folder of Prometheus's file_sd files, on a file system that it sees too.
+        bind: address to listen on; 0.0.0.0 or :: for every interface.
+        port: 0 takes a free one.
+        grace_seconds: how long the end waits for a last scrape.
+        web_config: file with TLS and passwords; None = neither.
+        pushgateway: URL to push to; None = nowhere.
+        ray_job_id: becomes a label of the target; "" without Ray.
+    """
+
+    run: str
+    discovery: Path
+    bind: str = "127.0.0.1"
+    port: int = 0
+    grace_seconds: float = 0.0
+    web_config: str | None = None
+    pushgateway: str | None = None
+    ray_job_id: str = ""
+
+    def file_sd(self, node: str | None) -> Path:
+        """The file of the whole run's address, or of one node's."""
+        return self.discovery / f"{self.run}{'' if node is None else f'@{node}'}.json"
 
 
 class RunExporter:
-    """Serves a run's metrics over HTTP from a thread, until `close`.
+    """Serves metrics over HTTP from a thread, until `close`.
 
     Args:
-        folder: where the run's processes write their snapshots; need not exist yet.
-        run: name of the run.
-        file_sd: Prometheus service-discovery file to write; removed at the end.
-        bind: address to listen on; 0.0.0.0 or :: for every interface.
-        port: 0 takes a free one.
-        grace_seconds: how long `close` waits for a last scrape.
+        folder: where processes write their snapshots; need not exist yet.
+        exposure: how.
+        node: the machine whose processes these are; None = those of the whole run.
+
+    Attributes:
+        address: HOST:PORT.
+        url: of the metrics.
 
     Raises:
-        UserError: the address cannot be listened on.
+        UserError: the address cannot be listened on, or the web configuration is not usable.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        run: str,
-        file_sd: Path,
-        bind: str,
-        port: int,
-        grace_seconds: float,
-    ) -> None:
-        self._folder = folder
-        self._run = run
-        self._file_sd = file_sd
-        self._grace_seconds = grace_seconds
-        self._own = Metrics(run=run, role="exporter", rank=0)
+    def __init__(self, folder: Path, exposure: Exposure, *, node: str | None = None) -> None:
+        self._folder = on_this_node(folder)
+        self._exposure = exposure
+        self._file_sd = exposure.file_sd(node)
+        self._own = Metrics(run=exposure.run, role="exporter", rank=0)
         self._started = time.monotonic()
+        self._is_whole_run = node is None
+        self._watchers = Watchers()
         self._scraped = threading.Event()
         self._ended = threading.Event()
         self._scraped_after_end = threading.Event()
-        try:
-            self._server = _Server(bind, port, partial(_Handler, self))
-        except OSError as error:
-            raise UserError(
-                "observe.bind, observe.port",
-                f"cannot listen on {bind} port {port} ({error.strerror}).",
-                "Give an address of this machine and a free port; port 0 finds one.",
-            ) from error
-        self.address = _reachable(bind, self._server.server_address[1])
-        storage.write_json(file_sd, self.targets())
-        self._thread = threading.Thread(
-            target=partial(self._server.serve_forever, poll_interval=0.1),
-            name="metrics-exporter",
-            daemon=True,
-        )
-        self._thread.start()
+        web = load_web_config(exposure.web_config)
+        self._server = Server(exposure.bind, exposure.port, web=web, answer=self._answer)
+        self.address = self._server.address
+        self.url = f"{'http' if web.tls is None else 'https'}://{self.address}/metrics"
+        self._scheme = {} if web.tls is None else {"__scheme__": "https"}
+        storage.write_json(self._file_sd, [self._target()])
+        self._pusher = None
+        if exposure.pushgateway is not None:
+            group = {"run": exposure.run} | ({} if node is None else {"node": node})
+            self._pusher = Pusher(
+                exposure.pushgateway,
+                group,
+                self._merged,
+                lambda: self._own.exporter_push_failures_total.inc(1),
+            )
 
     def targets(self) -> list[dict[str, Any]]:
-        """Service discovery, http_sd and file_sd alike.
-
-        The run's name is a `__meta_` label: each series brings its own `run` label, and a
-        target label of that name would push it aside to `exported_run`.
-        """
-        return [{"targets": [self.address], "labels": {"__meta_dist_erase_run": self._run}}]
+        """Service discovery of the whole run: this address, and those of other nodes."""
+        found = [self._target()]
+        run, folder = self._exposure.run, self._exposure.discovery
+        for path in sorted([folder / f"{run}.json", *folder.glob(f"{run}@*.json")]):
+            if path != self._file_sd and path.exists():
+                try:
+                    found += json.loads(path.read_text(encoding="utf-8"))
+                except (OSError, ValueError):
+                    continue  # removed since it was listed
+        return found
 
     def text(self) -> str:
-        """All current values of the run; what GET /metrics answers."""
-        self._own.heartbeat_timestamp_seconds.set(time.time())
-        newest_first = sorted(_snapshots(self._folder), reverse=True)
-        snapshots = []
-        for _, path in newest_first:
-            try:
-                snapshots.append(from_text(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError, IndexError):
-                self._own.exporter_skipped_snapshots_total.inc(1)
-        return to_text(merge([*snapshots, self._own.registry.collect()]))
+        """All current values; what GET /metrics answers."""
+        return to_text(self._merged())
 
     def close(self) -> None:
         """Serves until one more scrape, or for the time of grace, then stops.
 
         All other processes must have written their last snapshot. There is no waiting where
-        nobody has scraped for a minute or longer.
+        nobody has scraped for a minute or longer, unless values lie in a Pushgateway. Whoever is
+        watching is told the end first.
         """
         if self._ended.is_set():
             return
         self._ended.set()
+        began = time.monotonic()
         try:
-            age = time.monotonic() - self._started
+            if self._pusher is not None:
+                self._pusher.last()
+            self._watchers.wait(self._exposure.grace_seconds)
+            age = began - self._started
             if self._scraped.is_set() or age < _NOBODY_SCRAPES_SECONDS:
-                self._scraped_after_end.wait(self._grace_seconds)
+                self._scraped_after_end.wait(self._exposure.grace_seconds)
+            if self._pusher is not None:  # how often Prometheus asks the gateway, nobody tells us
+                left = self._exposure.grace_seconds - (time.monotonic() - began)
+                time.sleep(max(0.0, left))
         finally:
+            if self._pusher is not None:
+                self._pusher.delete()
             self._file_sd.unlink(missing_ok=True)
-            self._server.shutdown()
-            self._server.server_close()
+            self._server.close()
 
-    def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        """Writes the answer to one GET request."""
-        has_ended = self._ended.is_set()
-        path = handler.path.partition("?")[0]
+    def _target(self) -> dict[str, Any]:
+        # The run's name is a `__meta_` label: each series brings its own `run` label, and a
+        # target label of that name would push it aside to `exported_run`.
+        job = {"ray_job_id": self._exposure.ray_job_id} if self._exposure.ray_job_id else {}
+        labels = {"__meta_dist_erase_run": self._exposure.run} | job | self._scheme
+        return {"targets": [self.address], "labels": labels}
+
+    def _merged(self) -> list[Metric]:
+        self._own.heartbeat_timestamp_seconds.set(time.time())
+        snapshots = []
+        for path in snapshots_of(self._folder):
+            try:
+                snapshots.append(from_text(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError, IndexError):
+                self._own.exporter_skipped_snapshots_total.inc(1)
+        return merge([*snapshots, without_created(self._own.registry.collect())])
+
+    def _answer(self, path: str, agent: str | None) -> Answer:
         if path == "/metrics":
-            self._scraped.set()
-            _send(handler, 200, CONTENT_TYPE_PLAIN_0_0_4, self.text())
-            if has_ended:
-                self._scraped_after_end.set()
-        elif path == "/targets":
-            _send(handler, 200, "application/json", json.dumps(self.targets()))
-        else:
-            _send(handler, 404, "text/plain", "only /metrics and /targets are served\n")
-
-
-def merge(snapshots: Iterable[Iterable[Metric]]) -> list[Metric]:
-    """One family per name; of equal series the first snapshot's wins.
-
-    Series are equal if they differ in `node` only: a rank restarted on another machine replaces
-    itself. An info series is replaced as a whole, whatever facts it states.
-    """
-    families: dict[str, Metric] = {}
-    seen: set[tuple[object, ...]] = set()
-    for snapshot in snapshots:
-        for family in snapshot:
-            merged = families.setdefault(
-                family.name, Metric(family.name, family.documentation, family.type)
+            has_ended = self._ended.is_set()
+            text = self.text()
+            return Answer(
+                status=200,
+                content_type=CONTENT_TYPE_PLAIN_0_0_4,
+                sent=partial(self._was_sent, text, agent, has_ended=has_ended),
+                text=text,
             )
-            fresh = [s for s in family.samples if _identity(s) not in seen]
-            if merged.type == family.type:
-                merged.samples += fresh
-                seen.update(map(_identity, fresh))
-    return [families[name] for name in sorted(families)]
+        if path == "/targets":
+            content = json.dumps(self.targets())
+            return Answer(status=200, content_type="application/json", text=content)
+        what = "only /metrics and /targets are served\n"
+        return Answer(status=404, content_type="text/plain", text=what)
+
+    def _was_sent(self, text: str, agent: str | None, *, has_ended: bool) -> None:
+        # The driver alone says how the run ended, at the address of the whole run.
+        told_the_end = _EXIT_CODE in text or (has_ended and not self._is_whole_run)
+        if self._watchers.asked(agent, told_the_end=told_the_end):
+            return
+        self._scraped.set()
+        if has_ended:
+            self._scraped_after_end.set()
 
 
-def _identity(sample: Sample) -> tuple[object, ...]:
-    if sample.name.endswith("_info"):
-        return (sample.name, *(sample.labels.get(name) for name in ("run", "role", "rank")))
-    return (sample.name, frozenset(i for i in sample.labels.items() if i[0] != "node"))
-
-
-def _snapshots(folder: Path) -> list[tuple[int, Path]]:
-    """(time of last change, path) of each snapshot."""
+def snapshots_of(folder: Path) -> list[Path]:
+    """The snapshot files of a run, newest first, as `merge` wants them."""
     found = []
     for path in folder.glob("*.prom"):
         try:
             found.append((path.stat().st_mtime_ns, path))
         except FileNotFoundError:
             continue  # removed since it was listed
-    return found
-
-
-def _send(handler: BaseHTTPRequestHandler, status: int, content_type: str, text: str) -> None:
-    body = text.encode()
-    handler.send_response(status)
-    handler.send_header("Content-Type", content_type)
-    handler.send_header("Content-Length", str(len(body)))
-    handler.end_headers()
-    handler.wfile.write(body)
-
-
-def _reachable(bind: str, port: int) -> str:
-    """HOST:PORT under which another machine finds a server bound to `bind`."""
-    host = bind
-    if bind in ("0.0.0.0", "::", ""):
-        # The source address that this machine would use; connecting UDP sends nothing. The
-        # host name is of no use here: pods do not know each other's.
-        family = socket.AF_INET6 if bind == "::" else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.connect(("2001:db8::1" if bind == "::" else "192.0.2.1", 9))
-                host = probe.getsockname()[0]
-            except OSError:
-                host = "::1" if bind == "::" else "127.0.0.1"
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-class _Server(socketserver.ThreadingTCPServer):
-    allow_reuse_address = True
-    daemon_threads = True
-
-    def __init__(self, bind: str, port: int, handler: Any) -> None:
-        self.address_family = socket.AF_INET6 if ":" in bind else socket.AF_INET
-        super().__init__((bind, port), handler)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says what failed in the log; a scraper that hung up is nothing to report."""
-        if not isinstance(sys.exception(), ConnectionError):
-            _log.warning("a request to the metrics address failed", exc_info=True)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    timeout = 30
-
-    def __init__(self, exporter: RunExporter, *args: Any) -> None:
-        self._exporter = exporter
-        super().__init__(*args)
-
-    def do_GET(self) -> None:
-        self._exporter.answer(self)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """No line for each scrape."""
+    return [path for _, path in sorted(found, reverse=True)]

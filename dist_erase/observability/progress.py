@@ -1,96 +1,63 @@
-"""Which view of a run's progress, and how it gets its rows."""
+"""Which view of a run's progress fits where it is shown."""
 
 from __future__ import annotations
 
-import json
-import threading
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Literal, Protocol, TextIO
 
 from rich.console import Console
 
 from dist_erase.observability.console import RichProgress
+from dist_erase.observability.facts import Facts
 from dist_erase.observability.lines import PlainProgress
 from dist_erase.observability.rows import Row
+from dist_erase.observability.state import RunState
 
 _MIN_COLUMNS = 60
-_POLL_SECONDS = 0.2
 
 
 class Progress(Protocol):
-    """A view of a run, fed with the rows of its metrics.jsonl."""
+    """A view of a run, fed with the rows of its metrics.jsonl and with what metrics say."""
 
     def start(self) -> None:
         """Shows the view."""
 
+    def past(self, rows: Iterable[Row]) -> None:
+        """Takes the rows of before it began: state, not news."""
+
     def row(self, row: Row) -> None:
         """Takes the next row."""
+
+    def look(self, facts: Facts) -> None:
+        """Takes what metrics say now."""
+
+    def silence(self, text: str | None) -> None:
+        """Takes since when the run does not answer, in words; None = it does."""
+
+    def end(self, exit_code: int | None, message: str) -> None:
+        """Takes how it ended, before `close`; None = the watching ends, not the run."""
 
     def close(self) -> None:
         """Leaves the last state on the screen."""
 
+    @property
+    def unread(self) -> bool:
+        """Whether nobody reads what it writes any more."""
+
 
 def make_progress(
-    console: Literal["auto", "rich", "plain"], stream: TextIO, *, run: str
+    console: Literal["auto", "rich", "plain"], stream: TextIO, state: RunState
 ) -> Progress:
     """The view that fits.
 
     Args:
-        console: `auto` is rich on a UTF-8 terminal of at least 60 columns, else plain.
+        console: `auto` is rich on a terminal of at least 60 columns, else plain.
         stream: where to show it; standard error, so that results own standard output.
-        run: name of the run.
+        state: of the run; the view feeds it.
     """
     screen = Console(file=stream)
     if console == "auto":
         # Not Console.is_terminal: FORCE_COLOR, which CI sets, makes it true of a pipe.
-        fits = (
-            stream.isatty()
-            and not screen.is_dumb_terminal
-            and screen.width >= _MIN_COLUMNS
-            and screen.encoding.startswith("utf")
-        )
+        fits = stream.isatty() and not screen.is_dumb_terminal and screen.width >= _MIN_COLUMNS
         console = "rich" if fits else "plain"
-    return RichProgress(screen, run=run) if console == "rich" else PlainProgress(stream, run=run)
-
-
-def follow(path: Path, progress: Progress, stop: threading.Event, *, start: int = 0) -> None:
-    """Hands each row appended to `path` to `progress` until `stop`, then what is left of them.
-
-    Made for a thread of its own. The file may appear later, end in half a line (which waits for
-    its rest), shrink (it is then read anew) or hold the broken line of a killed process (which
-    is left out).
-
-    Args:
-        path: a run's metrics.jsonl.
-        progress: is started and closed by the caller.
-        stop: ends it.
-        start: byte to begin at; the size of the file skips what an earlier attempt wrote.
-    """
-    position, rest = start, b""
-    while True:
-        stopping = stop.is_set()
-        try:
-            with path.open("rb") as file:
-                if path.stat().st_size < position:
-                    position, rest = 0, b""
-                file.seek(position)
-                new = file.read()
-        except FileNotFoundError:
-            new = b""
-        position += len(new)
-        *lines, rest = (rest + new).split(b"\n")
-        for line in lines:
-            row = _parse(line)
-            if row is not None:
-                progress.row(row)
-        if stopping:
-            return
-        stop.wait(_POLL_SECONDS)
-
-
-def _parse(line: bytes) -> Row | None:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) else None
+    return RichProgress(screen, state) if console == "rich" else PlainProgress(stream, state)

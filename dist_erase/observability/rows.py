@@ -24,10 +24,12 @@ class StepRow(TypedDict, total=False):
         time: unix seconds at its end.
         loss: term → value over the global batch, unweighted, and `total`.
         similarity: `forget`, `retain` → mean cosine of matching pairs, global batch.
+        mismatched: `forget`, `retain` → mean cosine with retain pairs of other captions.
         floor: cosine where forget pairs should end.
         lr: learning rate; `grad_norm`: L2 norm before clipping.
         seconds: `step` (all of it) and its parts `data_wait`, `teacher_wait`, `forward`,
-            `backward`, `optimizer`, `checkpoint`, of rank 0.
+            `backward`, `communication`, `optimizer`, and `gradients` where each term's is measured,
+            of rank 0.
         samples: pairs in the step, all ranks; `samples_per_second`: the same by time.
         epoch: passes over the set named by data.epoch_of; `forget_passes`: over the forget set.
         teacher: `in_flight` and `resubmitted` requests.
@@ -41,6 +43,7 @@ class StepRow(TypedDict, total=False):
     time: float
     loss: dict[str, float]
     similarity: dict[str, float]
+    mismatched: dict[str, float]
     floor: float | None
     lr: float
     grad_norm: float
@@ -54,16 +57,30 @@ class StepRow(TypedDict, total=False):
 
 
 class EventRow(TypedDict, total=False):
-    """Something that happened: `checkpoint`, `restart`, `evaluation`, … after a step."""
+    """Something that happened after a step.
+
+    Attributes:
+        event: `start`, `checkpoint`, `evaluation`, `stop`, …
+        step: the last one done; `time`: unix seconds; `message`: in words.
+        seconds: how long training stood still for it.
+        figures: of an evaluation, set → `top1` (only with classes) and `recall1` (the better
+            direction), shares of the pairs that the model finds.
+    """
 
     event: str
     step: int
     time: float
     message: str
+    seconds: float
+    figures: dict[str, dict[str, float]]
 
 
 class Recent:
-    """The last step rows of one attempt, at most `window`."""
+    """The last step rows of one attempt, at most `window`.
+
+    A row may stand for several steps (`covers`, default 1): its `seconds` and `samples` are
+    then means over them.
+    """
 
     def __init__(self, window: int = 50) -> None:
         self._rows: deque[Row] = deque(maxlen=window)
@@ -74,10 +91,37 @@ class Recent:
             self._rows.clear()
         self._rows.append(row)
 
+    def pause(self, name: str, seconds: float) -> None:
+        """Counts time between steps, for `name`, to the last one."""
+        if self._rows and "seconds" in self._rows[-1]:
+            last = self._rows[-1]
+            each, parts = seconds / last.get("covers", 1), dict(last["seconds"])
+            parts[name] = parts.get(name, 0.0) + each
+            parts["step"] = parts.get("step", 0.0) + each
+            self._rows[-1] = {**last, "seconds": parts}
+
     @property
     def rows(self) -> Sequence[Row]:
         """Oldest first."""
         return list(self._rows)
+
+    @property
+    def mean_seconds(self) -> float | None:
+        """Wall time of a step, pauses included."""
+        times = [(r["seconds"].get("step", 0.0), r.get("covers", 1)) for r in self._timed()]
+        steps = sum(covers for _, covers in times)
+        return sum(seconds * covers for seconds, covers in times) / steps if steps else None
+
+    @property
+    def samples_per_second(self) -> float | None:
+        """Pairs by wall time, all ranks, pauses included."""
+        timed = [row for row in self._timed() if row.get("samples") is not None]
+        seconds = sum(row["seconds"].get("step", 0.0) * row.get("covers", 1) for row in timed)
+        samples = sum(row["samples"] * row.get("covers", 1) for row in timed)
+        return samples / seconds if seconds > 0 else None
+
+    def _timed(self) -> list[Row]:
+        return [row for row in self._rows if row.get("seconds")]
 
     def eta_seconds(self) -> float | None:
         """Time to the last planned step at the pace of these rows; None before two of them."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,8 @@ from dist_erase.errors import (
 )
 from dist_erase.models.frozen import load_frozen
 from dist_erase.observability.emit import Metrics
+from dist_erase.observability.exporter import RunExporter
+from dist_erase.orchestration.ending import ending
 from dist_erase.orchestration.evidence import (
     measure_erased,
     measure_original,
@@ -36,10 +39,11 @@ from dist_erase.orchestration.evidence import (
     show,
     write_report,
 )
+from dist_erase.orchestration.facts import state_facts
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.rank import read_outcome, run_rank
 from dist_erase.orchestration.run_folder import alone, claim, discard_unstarted, index_cache
-from dist_erase.orchestration.watching import watched
+from dist_erase.orchestration.watching import exposure, metrics_folder, watched
 from dist_erase.teacher.local import LocalTeacher
 from dist_erase.training.data_plan import plan_run
 from dist_erase.training.engine import start_deepspeed
@@ -92,11 +96,11 @@ def _run(config: RunConfig, options: argparse.Namespace, stop: threading.Event) 
     )
     with ExitStack() as stack:
         folder = context.from_first(lambda: _claim(config, options, context.world, stack))
-        watching = watched(config.observe, folder, run=config.run.name)
-        metrics = _on_every_rank(
-            context,
-            lambda: stack.enter_context(watching if context.is_first else nullcontext(None)),
-        )
+        metrics_at = context.from_first(lambda: metrics_folder(config.observe, folder))
+        metrics = _on_every_rank(context, lambda: _show(config, folder, metrics_at, context, stack))
+        missed: list[str] = []
+        if context.is_first:
+            missed = stack.enter_context(ending(folder, metrics))
         clip = _on_every_rank(
             context,
             lambda: load_frozen(
@@ -106,9 +110,11 @@ def _run(config: RunConfig, options: argparse.Namespace, stop: threading.Event) 
                 micro_batch=config.teacher.micro_batch,
             ),
         )
-        run_rank(config, folder, context, LocalTeacher(clip))
+        run_rank(config, folder, context, LocalTeacher(clip), metrics_at=metrics_at)
         dist.destroy_process_group()
-        return _finish(config, folder, metrics, str(device)) if context.is_first else []
+        if context.is_first:
+            missed += _finish(config, folder, metrics, str(device))
+    return missed
 
 
 def _claim(config: RunConfig, options: argparse.Namespace, world: int, stack: ExitStack) -> Path:
@@ -120,6 +126,21 @@ def _claim(config: RunConfig, options: argparse.Namespace, world: int, stack: Ex
     if not options.resume:
         stack.callback(discard_unstarted, folder)
     return folder
+
+
+def _show(
+    config: RunConfig, folder: Path, metrics_at: Path, context: RankContext, stack: ExitStack
+) -> Metrics | None:
+    """Rank 0 shows the run, and the first rank of another node the processes there."""
+    if context.is_first:
+        metrics = stack.enter_context(watched(config.observe, folder, metrics_at=metrics_at))
+        state_facts(metrics, config, world=context.world)
+        return metrics
+    if config.observe.per_node and _local_rank() == 0:
+        shown = exposure(config.observe, folder)
+        exporter = RunExporter(metrics_at, shown, node=platform.node())
+        stack.callback(exporter.close)
+    return None
 
 
 def _on_every_rank(context: RankContext, prepare: Callable[[], T]) -> T:
@@ -155,9 +176,13 @@ def _local_world() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ["LOCAL_SIZE"])
 
 
+def _local_rank() -> int:
+    return int(os.environ["LOCAL_RANK"])
+
+
 def _device() -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    local_rank = int(os.environ["LOCAL_RANK"])
+    local_rank = _local_rank()
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)

@@ -29,6 +29,8 @@ def absolute(config: Config) -> Config:
     cache = tree["data"]["block_cache"]
     if cache["dir"]:
         cache["dir"] = str(Path(cache["dir"]).absolute())
+    if tree["observe"]["web_config"]:
+        tree["observe"]["web_config"] = str(Path(tree["observe"]["web_config"]).absolute())
     _make_shards_absolute(tree["data"])
     return type(config).model_validate(tree)
 

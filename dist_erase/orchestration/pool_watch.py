@@ -15,15 +15,23 @@ _LATE_SECONDS = 10.0
 
 @contextmanager
 def watched_pool(pool: TeacherPool, metrics: Metrics) -> Iterator[None]:
-    """Inside, `dist_erase_teacher_replica_up` follows the pool."""
+    """Inside, `teacher_replica_up` and `teacher_replica_restarts_total` follow the pool."""
     stop = threading.Event()
+    counted = [0] * len(pool.handles)
+
+    def look() -> None:
+        for index, up in enumerate(pool.replicas_up(_LATE_SECONDS)):
+            restarts = pool.restarts[index]
+            metrics.teacher_replica_up.set(float(up), str(index))
+            metrics.teacher_replica_restarts_total.inc(restarts - counted[index], str(index))
+            counted[index] = restarts
 
     def watch() -> None:
         while not stop.wait(_EVERY_SECONDS):
-            for index, up in enumerate(pool.replicas_up(_LATE_SECONDS)):
-                metrics.teacher_replica_up.set(float(up), str(index))
+            look()
 
     thread = threading.Thread(target=watch, name="pool-watch", daemon=True)
+    look()  # each replica has its series from the start
     thread.start()
     try:
         yield

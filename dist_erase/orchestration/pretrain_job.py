@@ -14,6 +14,7 @@ from dist_erase.evaluation.suite import measure
 from dist_erase.models.resolve import LOCAL_DIR
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.snapshot import SnapshotWriter
+from dist_erase.orchestration.ending import ending
 from dist_erase.orchestration.measuring import embed_held_out
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.run_folder import claim, index_cache, state_of
@@ -53,9 +54,14 @@ def pretrain(config: PretrainConfig, *, overwrite: bool) -> Pretrained:
     data = plan_pretrain(config, index_cache(config))
     recipe = recipe_for_pretrain(config, data)
     folder = claim(config, resume=state == "same" and not overwrite, overwrite=overwrite)
-    with watched(config.observe, folder, run=config.run.name), single_rank() as context:
+    at = metrics_folder(config.observe, folder)
+    with (
+        watched(config.observe, folder, metrics_at=at) as driver,
+        ending(folder, driver),
+        single_rank() as context,
+    ):
         metrics = Metrics(run=config.run.name, role="student", rank=0)
-        snapshots = SnapshotWriter(metrics, metrics_folder(folder))
+        snapshots = SnapshotWriter(metrics, at)
         outcome = train(recipe, folder=folder, context=context, teacher=None, metrics=metrics)
         snapshots.close()
     figures = _figures(config, data, folder)

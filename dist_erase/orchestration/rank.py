@@ -13,7 +13,6 @@ from dist_erase.errors import InterruptedRunError, UserError
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.snapshot import SnapshotWriter
 from dist_erase.orchestration.run_folder import FATAL, index_cache
-from dist_erase.orchestration.watching import metrics_folder
 from dist_erase.storage import write_json
 from dist_erase.teacher.client import TeacherClient
 from dist_erase.training.assemble import train
@@ -25,19 +24,31 @@ STOP = "stop"
 
 
 def run_rank(
-    config: RunConfig, folder: Path, context: RankContext, teacher: TeacherClient | None
+    config: RunConfig,
+    folder: Path,
+    context: RankContext,
+    teacher: TeacherClient | None,
+    *,
+    metrics_at: Path,
 ) -> None:
     """Trains this rank's share; rank 0 leaves `outcome.json` in the run folder.
 
     An error that a person must mend is left in `user_error.json` and then raised: a launcher
     that restarts ranks would otherwise meet it again and again.
 
+    Args:
+        config: of the run.
+        folder: of the run.
+        context: this rank.
+        teacher: asked for embeddings.
+        metrics_at: where metrics are left, see `watching.metrics_folder`.
+
     Raises:
         UserError: bad input.
         InterruptedRunError: asked to stop; a checkpoint was written.
     """
     metrics = Metrics(run=config.run.name, role="student", rank=context.rank)
-    snapshots = SnapshotWriter(metrics, metrics_folder(folder))
+    snapshots = SnapshotWriter(metrics, metrics_at)
     try:
         data = plan_run(config, index_cache(config), look_for_overlap=False)
         outcome = train(

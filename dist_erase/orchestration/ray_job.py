@@ -14,18 +14,20 @@ from ray.train import FailureConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from dist_erase.config.explain import config_hash
 from dist_erase.config.run import RunConfig
 from dist_erase.errors import UserError
 from dist_erase.observability.emit import Metrics
 from dist_erase.orchestration.cluster import check_room, cluster, wait_for_room
+from dist_erase.orchestration.ending import ending
 from dist_erase.orchestration.evidence import (
     Measured,
     measure_erased,
     measure_original,
-    versions,
+    missed_goals,
     write_report,
 )
+from dist_erase.orchestration.facts import state_facts
+from dist_erase.orchestration.node_exporters import NodeExporters
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.pool_watch import watched_pool
 from dist_erase.orchestration.rank import OUTCOME, STOP, read_outcome, user_error
@@ -36,7 +38,7 @@ from dist_erase.orchestration.run_folder import (
     discard_unstarted,
     index_cache,
 )
-from dist_erase.orchestration.watching import metrics_folder, watched
+from dist_erase.orchestration.watching import exposure, metrics_folder, watched
 from dist_erase.orchestration.worker import train_rank
 from dist_erase.teacher.pool import TeacherPool
 from dist_erase.training.data_plan import DataPlan, plan_run
@@ -70,12 +72,13 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
         folder = claim(config, resume=resume, overwrite=overwrite)
         if not resume:
             stack.callback(discard_unstarted, folder)
-        metrics = stack.enter_context(watched(config.observe, folder, run=config.run.name))
-        _state_facts(metrics, config)
+        metrics_at = metrics_folder(config.observe, folder)
+        metrics = _show(config, folder, metrics_at, stack)
+        missed = stack.enter_context(ending(folder, metrics))
         stack.enter_context(_stop_file_on_sigterm(folder))
-        pool = _start_pool(config, folder, stack)
+        pool = _start_pool(config, metrics_at, stack)
         with nullcontext() if pool is None else watched_pool(pool, metrics):
-            _fit(config, folder, pool)
+            _fit(config, folder, metrics_at, pool)
         outcome = read_outcome(folder)
         if pool is not None:
             pool.shutdown()
@@ -83,6 +86,7 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
         report = write_report(
             config, folder, data, before=original, after=erased, outcome=outcome, metrics=metrics
         )
+        missed += missed_goals(config, report)
     return report, folder
 
 
@@ -93,7 +97,23 @@ class _Trainer(TorchTrainer):  # type: ignore[misc]  # Ray ships no types
         pass
 
 
-def _start_pool(config: RunConfig, folder: Path, stack: ExitStack) -> TeacherPool | None:
+def _show(config: RunConfig, folder: Path, metrics_at: Path, stack: ExitStack) -> Metrics:
+    """Opens the metrics addresses; they close when the stack does, all at once."""
+    job = ray.get_runtime_context().get_job_id()
+    nodes = None
+    if config.observe.per_node:
+        nodes = NodeExporters(metrics_at, exposure(config.observe, folder, ray_job_id=job))
+        stack.callback(nodes.wait)
+    metrics = stack.enter_context(
+        watched(config.observe, folder, metrics_at=metrics_at, ray_job_id=job)
+    )
+    if nodes is not None:
+        stack.enter_context(nodes)
+    state_facts(metrics, config, world=config.ray.workers, ray_job_id=job)
+    return metrics
+
+
+def _start_pool(config: RunConfig, metrics_at: Path, stack: ExitStack) -> TeacherPool | None:
     if config.teacher.kind == "local":
         return None
     return stack.enter_context(
@@ -102,12 +122,12 @@ def _start_pool(config: RunConfig, folder: Path, stack: ExitStack) -> TeacherPoo
             config.teacher,
             resources=config.ray.teacher_resources,
             run=config.run.name,
-            metrics_folder=metrics_folder(folder),
+            metrics_folder=metrics_at,
         )
     )
 
 
-def _fit(config: RunConfig, folder: Path, pool: TeacherPool | None) -> None:
+def _fit(config: RunConfig, folder: Path, metrics_at: Path, pool: TeacherPool | None) -> None:
     (folder / OUTCOME).unlink(missing_ok=True)
     resources = dict(config.ray.resources_per_worker)
     use_gpu = resources.get("GPU", 0) > 0
@@ -116,6 +136,7 @@ def _fit(config: RunConfig, folder: Path, pool: TeacherPool | None) -> None:
         train_loop_config={
             "config": config.model_dump(mode="json"),
             "folder": str(folder),
+            "metrics_at": str(metrics_at),
             "teachers": [] if pool is None else list(pool.handles),
         },
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
@@ -166,16 +187,6 @@ def _answer(reference: Any) -> Measured:
             raise error.cause from None
         raise
     return measured
-
-
-def _state_facts(metrics: Metrics, config: RunConfig) -> None:
-    found = versions()
-    metrics.run_info.set(
-        version=found.pop("dist_erase"),
-        config_hash=config_hash(config),
-        world_size=str(config.ray.workers),
-        **found,
-    )
 
 
 @contextmanager

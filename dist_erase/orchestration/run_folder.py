@@ -15,10 +15,12 @@ from dist_erase.config.explain import config_hash
 from dist_erase.config.run import PretrainConfig, RunConfig
 from dist_erase.errors import UserError
 from dist_erase.storage import write_json
-from dist_erase.training.assemble import ATTEMPTS
+from dist_erase.training.attempts import ATTEMPTS
 
 CONFIG = "config.json"
+END = "end.json"
 FATAL = "user_error.json"
+ROWS = "metrics.jsonl"
 METRICS = "metrics"
 INDEX = ".index"
 # What may differ between the parts of one run: where and how it runs, never what it learns.
@@ -96,6 +98,7 @@ def claim(
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FATAL).unlink(missing_ok=True)
+    (folder / END).unlink(missing_ok=True)
     shutil.rmtree(folder / METRICS, ignore_errors=True)  # of the ranks of an earlier part
     write_json(stored, {"hash": config_hash(config), "config": config.model_dump(mode="json")})
     return folder

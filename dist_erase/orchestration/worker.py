@@ -24,7 +24,8 @@ def train_rank(settings: dict[str, Any]) -> None:
     """One rank, from Ray's settings.
 
     Args:
-        settings: `config` (RunConfig as a dictionary), `folder`, `teachers` (actor handles).
+        settings: `config` (RunConfig as a dictionary), `folder`, `metrics_at` (paths), `teachers`
+            (actor handles).
     """
     config = RunConfig.model_validate(settings["config"])
     folder = Path(settings["folder"])
@@ -42,7 +43,7 @@ def train_rank(settings: dict[str, Any]) -> None:
     )
     teacher = _teacher(config, context, settings["teachers"])
     try:
-        run_rank(config, folder, context, teacher)
+        run_rank(config, folder, context, teacher, metrics_at=Path(settings["metrics_at"]))
     except InterruptedRunError:
         return  # rank 0 left word for the driver; an error here would be retried
     finally:

@@ -15,6 +15,7 @@ import torch
 from dist_erase.config.model import ModelConfig
 from dist_erase.errors import UserError
 from dist_erase.models.frozen import Dtype, FrozenClip, load_frozen
+from dist_erase.observability.device import record_device_memory
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.snapshot import SnapshotWriter
 
@@ -65,6 +66,7 @@ class TeacherReplica:
 
     def __init__(self, spec: ReplicaSpec, index: int) -> None:
         torch.set_num_threads(spec.threads)
+        self._device = torch.device(spec.device)
         self._pairs = 0
         self._queued = 0
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="teacher")
@@ -112,6 +114,8 @@ class TeacherReplica:
         pairs = sum(len(answer[0]) for answer in answers if answer is not None)
         self._pairs += pairs
         self._metrics.teacher_replica_pairs_total.inc(pairs)
+        self._metrics.teacher_replica_batch_pairs.observe(pairs)
+        record_device_memory(self._metrics, self._device)
         self._metrics.teacher_replica_batch_seconds.observe(time.monotonic() - begin)
         return answers
 

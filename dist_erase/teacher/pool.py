@@ -25,7 +25,11 @@ _CLOSE_SECONDS = 3.0
 class TeacherPool:
     """Replicas of the teacher as Ray actors; they end with the driver at the latest.
 
-    Ray restarts a replica that dies, in its place. `handles` is for `router.PoolClient`.
+    Ray restarts a replica that dies, in its place.
+
+    Attributes:
+        handles: for `router.PoolClient`.
+        restarts: how often each replica was found in another process, as `replicas_up` saw it.
     """
 
     def __init__(self, group: PlacementGroup, handles: tuple[Any, ...]) -> None:
@@ -33,6 +37,8 @@ class TeacherPool:
         self._group = group
         self._pings: list[tuple[Any, float]] = []
         self._up = [True] * len(handles)
+        self._pids: list[int] = []
+        self.restarts = [0] * len(handles)
 
     @classmethod
     def start(
@@ -76,7 +82,7 @@ class TeacherPool:
         )
         pool = cls(group, handles)
         try:
-            _wait_until_loaded(handles, load_seconds)
+            pool._pids = [pong.pid for pong in _wait_until_loaded(handles, load_seconds)]
         except BaseException:
             pool.shutdown()
             raise
@@ -104,11 +110,20 @@ class TeacherPool:
             self._pings = [(h.ping.remote(), now) for h in self.handles]
         for index, (ping, sent) in enumerate(self._pings):
             if ray.wait([ping], timeout=0)[0]:
-                self._up[index] = _succeeded(ping)
+                self._up[index] = self._answered(index, ping)
                 self._pings[index] = (self.handles[index].ping.remote(), now)
             elif now - sent > late_seconds:
                 self._up[index] = False
         return list(self._up)
+
+    def _answered(self, index: int, ping: Any) -> bool:
+        try:
+            pong: Pong = ray.get(ping)
+        except RayError:
+            return False
+        self.restarts[index] += pong.pid != self._pids[index]
+        self._pids[index] = pong.pid
+        return True
 
     def shutdown(self) -> None:
         """Ends the replicas, after a moment for their last metrics, and frees their place."""
@@ -174,9 +189,11 @@ def _start_replica(
     return options.remote(spec, index)
 
 
-def _wait_until_loaded(handles: tuple[Any, ...], timeout_seconds: float) -> None:
+def _wait_until_loaded(handles: tuple[Any, ...], timeout_seconds: float) -> list[Pong]:
     try:
-        ray.get([handle.ping.remote() for handle in handles], timeout=timeout_seconds)
+        pongs: list[Pong] = ray.get(
+            [handle.ping.remote() for handle in handles], timeout=timeout_seconds
+        )
     except RayTaskError as error:
         if isinstance(error.cause, UserError):
             raise error.cause from None
@@ -195,14 +212,7 @@ def _wait_until_loaded(handles: tuple[Any, ...], timeout_seconds: float) -> None
             f"a replica was killed while it loaded the model: {' '.join(str(error).split())}",
             "Most often memory is short: start fewer replicas, or give them larger nodes.",
         ) from error
-
-
-def _succeeded(ping: Any) -> bool:
-    try:
-        ray.get(ping)
-    except RayError:
-        return False
-    return True
+    return pongs
 
 
 def _number(value: float) -> str:

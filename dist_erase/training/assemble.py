@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import torch
@@ -10,24 +11,26 @@ from dist_erase.data.order import ORDER_VERSION
 from dist_erase.data.pairs import PairStream
 from dist_erase.distributed.context import RankContext
 from dist_erase.errors import UserError
+from dist_erase.losses.objective import ObjectiveSpec
 from dist_erase.models.export import export_model
 from dist_erase.models.fingerprint import fingerprint
 from dist_erase.models.resolve import exp_scale, load_tokenizer
 from dist_erase.models.student import Student
+from dist_erase.observability.device import peak_flops
 from dist_erase.observability.emit import Metrics
 from dist_erase.teacher.client import TeacherClient
 from dist_erase.training.account import BatchAccount
+from dist_erase.training.attempts import count_attempt
 from dist_erase.training.checkpoint import Checkpoints, Progress, Saved
 from dist_erase.training.deepspeed_config import deepspeed_json
 from dist_erase.training.engine import Engine, make_optimizer
 from dist_erase.training.floor import measure_floor
+from dist_erase.training.flops import Utilisation, measure_flops
 from dist_erase.training.hooks import RunLog
 from dist_erase.training.live_evaluation import LiveEvaluation
 from dist_erase.training.loop import Outcome, Parts, run_steps
 from dist_erase.training.recipe import Recipe
 from dist_erase.training.step import TeacherConstants
-
-ATTEMPTS = "attempts"  # one line for each start, in the run folder
 
 
 def train(
@@ -49,7 +52,7 @@ def train(
     """
     recipe.data.check_world(context.world, where="ray.workers")
     log = RunLog(folder, writes_rows=context.is_first)
-    attempt = context.from_first(lambda: _count_attempt(folder))
+    attempt = context.from_first(lambda: count_attempt(folder))
     checkpoints = Checkpoints(
         folder / "checkpoints",
         context,
@@ -82,12 +85,13 @@ def train(
     log.event("start", progress.step, _what_is_ahead(recipe, attempt, context))
     for fault in recipe.data.faults:
         log.event("fault", progress.step, fault)
+    spec = recipe.objective(student.family)
     metrics.worker_attempt.set(attempt)
-    if progress.floor and context.is_first:
-        metrics.similarity_floor.set(sum(progress.floor) / len(progress.floor))
+    if context.is_first:
+        _tell_beginning(metrics, progress, spec, attempt=attempt)
 
     def stream(step: int) -> PairStream:
-        return PairStream(
+        pairs = PairStream(
             retain=recipe.data.retain,
             forget=recipe.data.forget,
             image=student.image_spec,
@@ -104,10 +108,12 @@ def train(
             watch_seconds=recipe.watchdog_seconds,
             stacks=folder / "stacks",
         )
+        metrics.data_workers.set(pairs.workers)
+        return pairs
 
     parts = Parts(
         engine=engine,
-        spec=recipe.objective(student.family),
+        spec=spec,
         teacher=teacher,
         constants=constants,
         checkpoints=checkpoints,
@@ -120,6 +126,7 @@ def train(
             if recipe.evaluate_every is not None
             else None
         ),
+        flops=_utilisation(engine, context),
     )
     outcome = run_steps(recipe, parts, stream, progress, context)
     state = engine.full_state()
@@ -134,6 +141,28 @@ def train(
         log.event("export", outcome.steps, f"{folder / 'model'}")
     context.barrier()
     return outcome
+
+
+def _tell_beginning(
+    metrics: Metrics, progress: Progress, spec: ObjectiveSpec, *, attempt: int
+) -> None:
+    metrics.worker_restarts_total.inc(attempt - 1)
+    if progress.step:
+        metrics.checkpoint_last_step.set(progress.step)
+    metrics.checkpoint_timestamp_seconds.set(time.time())
+    for term, weight in spec.term_weights.items():
+        metrics.objective_weight.set(weight, term)
+    if progress.floor:
+        metrics.similarity_floor.set(sum(progress.floor) / len(progress.floor))
+
+
+def _utilisation(engine: Engine, context: RankContext) -> Utilisation | None:
+    """None where the device's peak is not known; the same on all ranks of one kind of device."""
+    peak = peak_flops(context.device)
+    known = not context.agree(peak is None)
+    if peak is None or not known:
+        return None
+    return Utilisation(model=measure_flops(engine.student), peak=peak)
 
 
 def _what_is_ahead(recipe: Recipe, attempt: int, context: RankContext) -> str:
@@ -205,12 +234,3 @@ def _check_same_run(saved: Saved, recipe: Recipe, identity: dict[str, str]) -> N
             f"program's is {ORDER_VERSION}: the batches would differ.",
             "Finish the run with the version that started it, or start anew.",
         )
-
-
-def _count_attempt(folder: Path) -> int:
-    """1 for the first start of this run folder, and so on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ATTEMPTS
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write("start\n")
-    return len(path.read_text(encoding="utf-8").splitlines())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 import deepspeed
@@ -12,6 +12,7 @@ import torch
 from deepspeed.utils import logger as deepspeed_logger
 from torch import Tensor, nn
 
+from dist_erase.distributed.clock import COLLECTIVES
 from dist_erase.models.student import MAX_LOGIT_SCALE, Student
 from dist_erase.training import engine_state
 
@@ -62,6 +63,7 @@ class Engine:
     ) -> None:
         deepspeed_logger.setLevel(logging.ERROR)
         self.student = student
+        self.device: torch.device = student.clip.logit_scale.device
         self.stage = int(config["zero_optimization"]["stage"])
         # Names are taken before stage 3 replaces what a parameter holds.
         self._trainable = {n: p for n, p in student.clip.named_parameters() if p.requires_grad}
@@ -85,8 +87,11 @@ class Engine:
         if self.stage == 0:
             yield
         else:
-            with self._engine.coalesce_grad_reduction():
+            with ExitStack() as reduction:
+                reduction.enter_context(self._engine.coalesce_grad_reduction())
                 yield
+                with COLLECTIVES.running(self.device):  # where ranks exchange gradients
+                    reduction.close()
 
     def backward(self, surrogate: Tensor, *, last: bool) -> None:
         """Adds the gradient of a scalar; DeepSpeed averages over ranks."""

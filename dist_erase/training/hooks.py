@@ -14,6 +14,8 @@ from dist_erase.observability.emit import Metrics
 from dist_erase.observability.rows import EventRow, StepRow
 from dist_erase.teacher.client import TeacherStats
 from dist_erase.training.account import QUARANTINE
+from dist_erase.training.gradients import TermGradients
+from dist_erase.training.step import StepResult
 
 
 class RunLog:
@@ -34,11 +36,24 @@ class RunLog:
         if self._writes_rows:
             _append(self._rows, row)
 
-    def event(self, event: str, step: int, message: str) -> None:
-        """Appends one event: what happened after which step, in plain words."""
-        if self._writes_rows:
-            row = EventRow(event=event, step=step, time=time.time(), message=message)
-            _append(self._rows, row)
+    def event(
+        self,
+        event: str,
+        step: int,
+        message: str,
+        *,
+        seconds: float | None = None,
+        figures: dict[str, dict[str, float]] | None = None,
+    ) -> None:
+        """Appends one event: what happened after which step, in plain words (see `EventRow`)."""
+        if not self._writes_rows:
+            return
+        row = EventRow(event=event, step=step, time=time.time(), message=message)
+        if seconds is not None:
+            row["seconds"] = seconds
+        if figures is not None:
+            row["figures"] = figures
+        _append(self._rows, row)
 
     def quarantined(self, batch: PairBatch) -> None:
         """Appends this rank's unusable samples."""
@@ -63,10 +78,8 @@ def record_step(
     row: StepRow,
     batch: PairBatch,
     teacher: TeacherStats | None,
-    *,
-    is_first: bool,
 ) -> None:
-    """Step row into instruments: counts from every rank, global means from rank 0."""
+    """What every rank tells of its own part of a step."""
     metrics.heartbeat_timestamp_seconds.set(time.time())
     metrics.step.set(row["step"])
     metrics.step_seconds.observe(row["seconds"]["step"])
@@ -80,24 +93,45 @@ def record_step(
         metrics.samples_total.inc(len(batch.forget), "forget")
     for stream, amount in batch.read_bytes.items():
         metrics.read_bytes_total.inc(amount, stream)
+    metrics.data_worker_seconds_total.inc(batch.work.seconds)
+    metrics.data_worker_resident_memory_bytes.set(batch.work.resident_bytes)
+    for layer, count in batch.work.queries.items():
+        metrics.block_cache_queries_total.inc(count, layer)
+    for layer, count in batch.work.hits.items():
+        metrics.block_cache_hits_total.inc(count, layer)
     for sample in batch.quarantined:
         metrics.corrupt_samples_total.inc(1, sample.stream, sample.reason)
     if teacher is not None:
         _record_teacher(metrics, teacher)
-    if is_first:
-        _record_means(metrics, row)
 
 
-def _record_means(metrics: Metrics, row: StepRow) -> None:
+def record_means(metrics: Metrics, row: StepRow, result: StepResult) -> None:
+    """What rank 0 tells of the global batch."""
     for term, value in row["loss"].items():
         metrics.loss.set(value, term)
     for stream, value in row["similarity"].items():
         metrics.matched_similarity.set(value, stream)
-    metrics.steps_planned.set(row["steps"])
+    for stream, value in row["mismatched"].items():
+        metrics.mismatched_similarity.set(value, stream)
+    for stream, spread in result.measures.spread.items():
+        metrics.pair_similarity.add(spread.counts, spread.total, stream)
+    metrics.logit_scale.set(result.logit_scale)
+    if "forget_at_floor" in result.measures.figures:
+        metrics.forget_at_floor_ratio.set(result.measures.figures["forget_at_floor"])
+    if result.gradients is not None:
+        _record_gradients(metrics, result.gradients)
     metrics.learning_rate.set(row["lr"])
     metrics.gradient_norm.set(row["grad_norm"])
     metrics.epoch.set(row["epoch"])
     metrics.forget_passes.set(row["forget_passes"])
+
+
+def _record_gradients(metrics: Metrics, gradients: TermGradients) -> None:
+    for term, norm in gradients.norms().items():
+        metrics.term_gradient_norm.set(norm, term)
+    conflict = gradients.conflict()
+    if conflict is not None:
+        metrics.gradient_cosine_ratio.set(conflict)
 
 
 def _record_teacher(metrics: Metrics, stats: TeacherStats) -> None:

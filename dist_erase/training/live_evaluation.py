@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,18 @@ from torch import Tensor
 from dist_erase.batch import Embeddings, Samples
 from dist_erase.data.sample import Tokenizer
 from dist_erase.distributed.context import RankContext
-from dist_erase.errors import UserError
 from dist_erase.evaluation.embed import ModelEmbeddings, SetEmbeddings, class_embeddings
 from dist_erase.evaluation.suite import UNTOUCHED, measure
 from dist_erase.observability.emit import Metrics
 from dist_erase.training.data_plan import WholeSet
 from dist_erase.training.engine import Engine
+from dist_erase.training.goals import (
+    BUDGET,
+    FORGETTING_GOALS,
+    GoalWatch,
+    best_recall,
+    distances,
+)
 from dist_erase.training.hooks import RunLog
 from dist_erase.training.recipe import Recipe
 from dist_erase.training.slices import embed_over_ranks
@@ -70,6 +77,7 @@ class LiveEvaluation:
         self._context = context
         self._log = log
         self._metrics = metrics
+        self._goals = GoalWatch(recipe.stop, metrics)
 
     def due(self, step: int) -> bool:
         """Whether it runs after this step."""
@@ -86,6 +94,7 @@ class LiveEvaluation:
         Raises:
             UserError: a goal needs classes that the sets do not have.
         """
+        started = time.monotonic()
         with torch.no_grad():
             embeddings = ModelEmbeddings(
                 sets={
@@ -97,12 +106,25 @@ class LiveEvaluation:
             )
         figures: dict[str, Any] = self._context.from_first(lambda: measure(embeddings))
         forget, retain = (share_found(figures, name) for name in ("forget", "retain"))
-        stop = why_stop(self._recipe.stop, figures, retain=retain, retain_before=retain_before)
+        distance = distances(
+            self._recipe.stop,
+            figures,
+            retain=retain,
+            # Before step 1 nothing is lost yet.
+            retain_before=retain if step == 0 else retain_before,
+        )
+        stop = why_stop(distance, retain=retain, retain_before=retain_before)
         self._log.event(
-            "evaluation", step, f"forget pairs found {forget:.1%}, retain pairs found {retain:.1%}"
+            "evaluation",
+            step,
+            f"forget pairs found {forget:.1%}, retain pairs found {retain:.1%}",
+            seconds=time.monotonic() - started,
+            figures=shares_found(figures),
         )
         if self._context.is_first:
             self._metrics.evaluation("live", figures)
+            self._metrics.evaluations_total.inc(1)
+            self._goals.tell(step, distance)
         return Verdict(forget=forget, retain=retain, stop=stop)
 
     def _embed(self, held_out: WholeSet) -> SetEmbeddings:
@@ -137,45 +159,35 @@ class LiveEvaluation:
 
 
 def why_stop(
-    stop: dict[str, float | None],
-    figures: dict[str, Any],
-    *,
-    retain: float,
-    retain_before: float | None,
+    distance: Mapping[str, float], *, retain: float, retain_before: float | None
 ) -> str | None:
     """Whether goals or the budget of damage end the run; the reason, in words.
 
     The run ends when every forgetting goal that is set is met, or when the retain set has lost
     more than the budget.
 
-    Raises:
-        UserError: `stop.forget_top1_below` without zero-shot figures.
+    Args:
+        distance: see `goals.distances`.
+        retain: share of retain pairs found.
+        retain_before: that of the original model.
     """
-    budget = stop.get("retain_drop_above")
-    if budget is not None and retain_before is not None and retain_before - retain > budget:
+    if distance.get(BUDGET, 0.0) > 0 and retain_before is not None:
         return f"retain fell from {retain_before:.1%} to {retain:.1%}, beyond the budget"
-    met = []
-    top1_goal, recall_goal = stop.get("forget_top1_below"), stop.get("forget_recall_below")
-    if top1_goal is not None:
-        zero_shot = figures["zero_shot"]["forget"]
-        if zero_shot is None:
-            raise UserError(
-                "stop.forget_top1_below",
-                "the forget set has no classes to choose from.",
-                "Set data.classes and give .cls members, or use stop.forget_recall_below.",
-            )
-        met.append(zero_shot["top1"] < top1_goal)
-    if recall_goal is not None:
-        met.append(_best_recall(figures, "forget") < recall_goal)
+    met = [distance[goal] < 0 for goal in FORGETTING_GOALS if goal in distance]
     return "every forgetting goal is met" if met and all(met) else None
+
+
+def shares_found(figures: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Set → zero-shot `top1` (only with classes) and `recall1`, as `EventRow.figures` has them."""
+    found = {}
+    for name in figures["retrieval"]:
+        found[name] = {"recall1": best_recall(figures, name)}
+        if figures["zero_shot"][name] is not None:
+            found[name]["top1"] = float(figures["zero_shot"][name]["top1"])
+    return found
 
 
 def share_found(figures: dict[str, Any], name: str) -> float:
     """Share of a set's pairs that a model finds: zero-shot top-1, or recall@1 without classes."""
     zero_shot = figures["zero_shot"][name]
-    return float(_best_recall(figures, name) if zero_shot is None else zero_shot["top1"])
-
-
-def _best_recall(figures: dict[str, Any], name: str) -> float:
-    directions = figures["retrieval"][name]
-    return max(directions[d]["r1"] or 0.0 for d in ("image_to_text", "text_to_image"))
+    return best_recall(figures, name) if zero_shot is None else float(zero_shot["top1"])

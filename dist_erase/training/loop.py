@@ -12,9 +12,11 @@ from torch import Tensor
 
 from dist_erase.batch import PairBatch
 from dist_erase.data.pairs import PairStream
+from dist_erase.distributed.clock import COLLECTIVES, seconds_of
 from dist_erase.distributed.context import RankContext
 from dist_erase.errors import InterruptedRunError, UserError
 from dist_erase.losses.objective import ObjectiveSpec
+from dist_erase.observability.device import record_device_memory
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.rows import StepRow
 from dist_erase.teacher.client import TeacherClient
@@ -22,11 +24,12 @@ from dist_erase.training.account import BatchAccount
 from dist_erase.training.ahead import Ahead, Taken
 from dist_erase.training.checkpoint import Checkpoints, Progress
 from dist_erase.training.engine import Engine
-from dist_erase.training.hooks import RunLog, record_step
-from dist_erase.training.live_evaluation import LiveEvaluation
+from dist_erase.training.flops import Utilisation
+from dist_erase.training.hooks import RunLog, record_means, record_step
+from dist_erase.training.live_evaluation import LiveEvaluation, Verdict
 from dist_erase.training.recipe import Recipe
 from dist_erase.training.schedule import lr_factor
-from dist_erase.training.step import StepResult, TeacherConstants, training_step
+from dist_erase.training.step import NotFiniteError, StepResult, TeacherConstants, training_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,7 @@ class Parts:
     account: BatchAccount
     attempt: int
     live: LiveEvaluation | None = None
+    flops: Utilisation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +82,10 @@ def run_steps(
     """
     start_step, steps = progress.step, recipe.data.steps
     batches = stream(start_step)
+    parts.metrics.data_workers.set(batches.workers)
+    parts.metrics.data_workers_limit.set(batches.most_workers)
+    parts.metrics.step.set(start_step)
+    _say_the_end(parts, start_step if progress.stopped else steps, context)
     ahead = Ahead(
         batches, parts.teacher, parts.spec, prefetch=recipe.prefetch, steps=steps - start_step
     )
@@ -95,7 +103,7 @@ def run_steps(
             )
             is_best = False
             if parts.live is not None and parts.live.due(step):
-                verdict = parts.live.run(step, retain_before=progress.retain_before)
+                verdict = _evaluate(parts, step, retain_before=progress.retain_before)
                 is_best = progress.best is None or verdict.score > progress.best
                 progress = replace(
                     progress,
@@ -109,7 +117,11 @@ def run_steps(
                 raise InterruptedRunError(step, "asked to stop")
             if progress.stopped:
                 parts.log.event("stop", step, progress.stopped)
+                _say_the_end(parts, step, context)
                 break
+    except NotFiniteError:
+        parts.metrics.not_finite_steps_total.inc(1)
+        raise
     finally:
         batches.close()
     return Outcome(
@@ -118,6 +130,11 @@ def run_steps(
         samples_per_second=progress.samples / progress.seconds,
         stopped=progress.stopped,
     )
+
+
+def _say_the_end(parts: Parts, step: int, context: RankContext) -> None:
+    if context.is_first:
+        parts.metrics.steps_planned.set(step)
 
 
 def _before_first_step(recipe: Recipe, parts: Parts, progress: Progress) -> Progress:
@@ -132,8 +149,16 @@ def _before_first_step(recipe: Recipe, parts: Parts, progress: Progress) -> Prog
         return progress
     if parts.live is None:
         return progress
-    verdict = parts.live.run(0, retain_before=None)
+    verdict = _evaluate(parts, 0, retain_before=None)
     return replace(progress, retain_before=verdict.retain)
+
+
+def _evaluate(parts: Parts, step: int, *, retain_before: float | None) -> Verdict:
+    assert parts.live is not None
+    started = time.monotonic()
+    verdict = parts.live.run(step, retain_before=retain_before)
+    parts.metrics.phase_seconds_total.inc(time.monotonic() - started, "evaluation")
+    return verdict
 
 
 def _one_step(
@@ -148,7 +173,9 @@ def _one_step(
     started = time.monotonic()
     taken = ahead.take()
     parts.log.quarantined(taken.batch)
+    COLLECTIVES.pop()  # those of a checkpoint or an evaluation belong there
     agreed = parts.account.take(taken.batch)
+    agreeing = seconds_of(COLLECTIVES.pop())
     lr = recipe.train.lr * lr_factor(
         step - 1,
         steps=recipe.data.steps,
@@ -165,17 +192,23 @@ def _one_step(
         lr=lr,
         micro_batch=recipe.train.micro_batch,
         context=context,
+        measure_gradients=recipe.gradients_every > 0 and (step - 1) % recipe.gradients_every == 0,
     )
     row = _row(recipe, parts, floor, step, lr, taken, result, time.monotonic() - started, context)
+    row["seconds"]["communication"] += agreeing
     row["batch"] = agreed.digest
     stats = None if parts.teacher is None else parts.teacher.stats()
     if stats is not None:
         row["teacher"] = {"in_flight": stats.in_flight, "resubmitted": stats.resubmitted}
-    parts.metrics.logit_scale.set(result.logit_scale)
-    if "forget_at_floor" in result.figures:
-        parts.metrics.forget_at_floor_ratio.set(result.figures["forget_at_floor"])
     parts.log.step(row)
-    record_step(parts.metrics, row, taken.batch, stats, is_first=context.is_first)
+    record_step(parts.metrics, row, taken.batch, stats)
+    record_device_memory(parts.metrics, context.device)
+    if parts.flops is not None:
+        parts.metrics.model_flops_ratio.set(
+            parts.flops.of_step(taken.batch, row["seconds"]["step"])
+        )
+    if context.is_first:
+        record_means(parts.metrics, row, result)
     return row, agreed.stop
 
 
@@ -193,14 +226,19 @@ def _due(recipe: Recipe, step: int) -> bool:
 def _checkpoint(parts: Parts, progress: Progress, context: RankContext, *, is_best: bool) -> None:
     started, step = time.monotonic(), progress.step
     complete = replace(progress, optimizer_steps=parts.engine.optimizer_steps())
-    path = parts.checkpoints.save(parts.engine, complete, is_best=is_best)
+    try:
+        path = parts.checkpoints.save(parts.engine, complete, is_best=is_best)
+    except OSError:
+        parts.metrics.checkpoint_failures_total.inc(1)
+        raise
     seconds = time.monotonic() - started
     parts.metrics.checkpoint_seconds.observe(seconds)
     parts.metrics.phase_seconds_total.inc(seconds, "checkpoint")
     if context.is_first:
         parts.metrics.checkpoint_last_step.set(step)
+        parts.metrics.checkpoint_timestamp_seconds.set(time.time())
         parts.metrics.checkpoint_size_bytes.set(_size(path))
-    parts.log.event("checkpoint", step, f"{path.name} written in {seconds:.1f} s")
+    parts.log.event("checkpoint", step, f"{path.name} written in {seconds:.1f} s", seconds=seconds)
 
 
 def _size(folder: Path) -> int:
@@ -220,7 +258,7 @@ def _row(
 ) -> StepRow:
     batch = taken.batch
     samples = (len(batch.retain) + (len(batch.forget) if batch.forget else 0)) * context.world
-    figures = result.figures
+    figures = result.measures.figures
     return StepRow(
         step=step,
         steps=recipe.data.steps,
@@ -232,6 +270,7 @@ def _row(
             for name, value in figures.items()
             if name.endswith("_similarity")
         },
+        mismatched=result.measures.mismatched,
         floor=None if floor is None else float(floor.double().mean()),
         lr=lr,
         grad_norm=result.grad_norm,

@@ -34,6 +34,7 @@ class Recipe:
         scaled: training images are decoded at a smaller scale where that keeps embeddings.
         max_pixels: larger images are unusable.
         watchdog_seconds: of waiting for a batch, after which data workers write their stacks.
+        gradients_every: steps between measurements of each term's gradient; 0 = never.
         evaluate_every: live evaluation; None = never.
         evaluate_batch: pairs per forward of an evaluation.
         templates: zero-shot prompts.
@@ -57,6 +58,7 @@ class Recipe:
     scaled: bool
     max_pixels: int
     watchdog_seconds: float
+    gradients_every: int
     evaluate_every: int | None
     evaluate_batch: int
     templates: tuple[str, ...]
@@ -105,6 +107,7 @@ def recipe_for_run(config: RunConfig, data: DataPlan) -> Recipe:
         scaled=config.data.decode == "scaled",
         max_pixels=config.data.max_pixels,
         watchdog_seconds=config.data.watchdog_seconds,
+        gradients_every=config.observe.gradients_every,
         evaluate_every=config.evaluate.every_steps,
         evaluate_batch=config.evaluate.batch,
         templates=tuple(config.evaluate.templates),
@@ -142,6 +145,7 @@ def recipe_for_pretrain(config: PretrainConfig, data: DataPlan) -> Recipe:
         scaled=config.data.decode == "scaled",
         max_pixels=config.data.max_pixels,
         watchdog_seconds=config.data.watchdog_seconds,
+        gradients_every=0,
         evaluate_every=None,
         evaluate_batch=config.evaluate.batch,
         templates=tuple(config.evaluate.templates),

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dist_erase.batch import PairBatch, TeacherAnswer
+from dist_erase.distributed.clock import COLLECTIVES, Mark, Span, mark, seconds_between, seconds_of
 from dist_erase.distributed.context import RankContext
 from dist_erase.distributed.gather import gather, gather_with_grad
 from dist_erase.errors import UserError
-from dist_erase.losses.objective import ObjectiveSpec, Terms, diagnostics, objective
+from dist_erase.losses.objective import ObjectiveSpec, objective
 from dist_erase.losses.rows import Model, Rows
 from dist_erase.training.engine import Engine
+from dist_erase.training.gradients import (
+    TermGradients,
+    embedding_gradients,
+    parameter_gradients,
+)
+from dist_erase.training.measures import Measures, measure_batch
+
+
+class NotFiniteError(UserError):
+    """The objective or its gradient is NaN or infinite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +37,21 @@ class TeacherConstants:
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """What one step did: means over the global batch, the same on every rank."""
+    """What one step did; the same on every rank but for `seconds`, by phase.
 
-    losses: dict[str, float]
-    figures: dict[str, float]
+    `gradients` is there if it was asked for.
+    """
+
+    measures: Measures
     grad_norm: float
     logit_scale: float
     seconds: dict[str, float]
+    gradients: TermGradients | None
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """Each term unweighted, and `total`."""
+        return self.measures.losses
 
 
 def training_step(
@@ -47,6 +65,7 @@ def training_step(
     lr: float,
     micro_batch: int | None,
     context: RankContext,
+    measure_gradients: bool = False,
 ) -> StepResult:
     """Embeds forget ⊕ retain once, forms the objective over the global batch, updates.
 
@@ -64,12 +83,13 @@ def training_step(
         lr: of this step.
         micro_batch: pairs per forward on this rank; None = all at once.
         context: this rank.
+        measure_gradients: also measure each term's gradient, at the cost of a step for each.
 
     Raises:
-        UserError: the objective or its gradient is NaN or infinite; on every rank, before
+        NotFiniteError: the objective or its gradient is NaN or infinite; on every rank, before
             anything is checkpointed.
     """
-    clock = _Clock()
+    clock = _Clock(engine.device)
     sets = [batch.retain] if batch.forget is None else [batch.forget, batch.retain]
     images = torch.cat([samples.images for samples in sets])
     tokens = torch.cat([samples.tokens for samples in sets])
@@ -89,12 +109,12 @@ def training_step(
         floor_b=floor,
         spec=spec,
     )
-    gradients = torch.autograd.grad(
-        terms.total, [image, text, scale, bias], allow_unused=True, materialize_grads=True
-    )
-    losses, figures = _global_means(terms, diagnostics(student, floor_b=floor), context)
-    if not all(map(_is_finite, losses.values())):
-        raise _not_finite(batch, f"{losses}; nothing was updated")
+    leaves = [image, text, scale, bias]
+    by_term = embedding_gradients(terms, spec.term_weights, leaves) if measure_gradients else None
+    gradients = torch.autograd.grad(terms.total, leaves, allow_unused=True, materialize_grads=True)
+    measures = measure_batch(terms, student, floor_b=floor, context=context)
+    if not all(map(_is_finite, measures.losses.values())):
+        raise _not_finite(batch, f"{measures.losses}; nothing was updated")
 
     with engine.one_reduction():
         for index, chunk in enumerate(chunks):
@@ -105,22 +125,26 @@ def training_step(
                 surrogate = surrogate + out[2] * gradients[2] + out[3] * gradients[3]
             engine.backward(surrogate, last=index == len(chunks) - 1)
     clock.lap("backward")
+    term_gradients = None
+    if by_term is not None:
+        term_gradients = parameter_gradients(engine.student, chunks, by_term, context)
+        clock.lap("gradients")
     engine.step(lr)
     grad_norm = engine.grad_norm()
     if not _is_finite(grad_norm):
         raise _not_finite(batch, f"gradient norm {grad_norm}; the last checkpoint is unharmed")
     clock.lap("optimizer")
     return StepResult(
-        losses=losses,
-        figures=figures,
+        measures=measures,
         grad_norm=grad_norm,
         logit_scale=float(scale.detach()),
-        seconds=clock.seconds,
+        seconds=clock.seconds(),
+        gradients=term_gradients,
     )
 
 
-def _not_finite(batch: PairBatch, what: str) -> UserError:
-    return UserError(
+def _not_finite(batch: PairBatch, what: str) -> NotFiniteError:
+    return NotFiniteError(
         "train.lr",
         f"step {batch.step + 1} is not finite ({what}).",
         "Lower train.lr or set train.grad_clip, and start another run.",
@@ -179,24 +203,26 @@ def _rows(image_bD: Tensor, text_bD: Tensor, captions_B: Tensor, *, grad: bool) 
     )
 
 
-def _global_means(
-    terms: Terms, figures: dict[str, Tensor], context: RankContext
-) -> tuple[dict[str, float], dict[str, float]]:
-    """One all-reduce for all that is logged: local numbers are never shown as global ones."""
-    losses = {**terms.named, "total": terms.total}
-    values = context.mean(torch.stack([v.detach() for v in (*losses.values(), *figures.values())]))
-    numbers = dict(zip([*losses, *figures], values.tolist(), strict=True))
-    return {name: numbers[name] for name in losses}, {name: numbers[name] for name in figures}
-
-
 class _Clock:
-    """Seconds of each phase, from one process's monotonic clock."""
+    """Seconds of each phase on the device, and of collectives, which are taken out of them."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.monotonic()
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._laps: list[tuple[str, Mark, list[Span]]] = []
+        COLLECTIVES.pop()
+        self._start = mark(device)
 
     def lap(self, phase: str) -> None:
-        now = time.monotonic()
-        self.seconds[phase] = now - self._last
-        self._last = now
+        """Ends a phase, without waiting for the device."""
+        self._laps.append((phase, mark(self._device), COLLECTIVES.pop()))
+
+    def seconds(self) -> dict[str, float]:
+        """By phase; waits for the device."""
+        found = {"communication": 0.0}
+        start = self._start
+        for phase, end, spans in self._laps:
+            waiting = seconds_of(spans)
+            found[phase] = max(0.0, seconds_between(start, end) - waiting)
+            found["communication"] += waiting
+            start = end
+        return found

@@ -194,3 +194,13 @@ def test_a_full_disk_costs_the_cache_only(web: Web, tmp_path: Path) -> None:
     child.join()
     assert answers.get() == [CONTENT[:900], CONTENT[5:905]]
     assert blocks(tmp_path) == []
+
+
+def test_lookups_are_counted(web: Web, tmp_path: Path) -> None:
+    source = cached(tmp_path)
+    for start in (0, 0, 500, 0):
+        source.read(f"{web.url}/a.tar", start, start + 500)
+    assert (source.queries, source.hits) == (4, 2)
+    uncached = make_source(SourceSettings(timeout_seconds=5, retries=0))
+    uncached.read(f"{web.url}/a.tar", 0, 500)
+    assert (uncached.queries, uncached.hits) == (0, 0)

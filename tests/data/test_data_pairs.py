@@ -342,3 +342,15 @@ def test_workers_do_not_outlive_a_killed_rank(shards: Shards, tmp_path: Path) ->
     while any(alive(pid) for pid in workers):
         assert time.monotonic() < deadline, "data workers live on after their rank was killed"
         time.sleep(0.05)
+
+
+def test_a_batch_tells_what_it_took_of_all_data_workers(plans: Plans, make: Make) -> None:
+    alone = islice(make(plans()), 4)
+    shared = islice(make(plans(), workers=2), 4)
+    for one, two in zip(alone, shared, strict=True):
+        for batch in (one, two):
+            assert batch.work.queries["memory"] == RETAIN + FORGET
+            assert 0 <= batch.work.hits.get("memory", 0) < RETAIN + FORGET + (batch.step > 0)
+            assert batch.work.seconds > 0
+        assert two.work.resident_bytes > 50 * 2**20  # two processes that imported torch
+    assert one.work.hits["memory"] == RETAIN + FORGET  # everything has been read once

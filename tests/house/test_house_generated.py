@@ -3,8 +3,12 @@
 from pathlib import Path
 
 import cli_surface
+import pytest
 
 from dist_erase.config.reference import reference
+from dist_erase.observability import reference as metrics_reference
+from dist_erase.observability.metrics import DEFINITIONS
+from monitoring.generate.files import generated
 
 ROOT = Path(__file__).parents[2]
 
@@ -12,6 +16,12 @@ ROOT = Path(__file__).parents[2]
 def test_the_reference_of_configuration_keys_is_not_stale():
     written = (ROOT / "docs/reference/config.md").read_text(encoding="utf-8")
     assert written == reference(), "run `make generate`"
+
+
+def test_the_reference_of_metrics_is_not_stale_and_names_all_of_them():
+    written = (ROOT / "docs/reference/metrics.md").read_text(encoding="utf-8")
+    assert written == metrics_reference.reference(), "run `make generate`"
+    assert [name for d in DEFINITIONS if f"| `{(name := d.name)}` |" not in written] == []
 
 
 def test_the_reference_names_every_kind_of_key():
@@ -29,3 +39,8 @@ def test_the_command_line_changes_only_on_purpose():
     assert written == cli_surface.surface(), (
         "commands or options changed: is that meant for users? then run `make generate`"
     )
+
+
+@pytest.mark.parametrize("path", generated(), ids=lambda path: path.name)
+def test_dashboards_and_alerts_are_not_stale(path):
+    assert path.read_text(encoding="utf-8") == generated()[path], "run `make generate`"

@@ -29,7 +29,8 @@ def test_constraints_are_names_and_versions_only():
 
 def test_every_dependency_is_pinned():
     pinned = {canonical(line) for line in PINS}
-    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+    extras = PROJECT["optional-dependencies"]
+    wanted = [*PROJECT["dependencies"], *extras["dev"], *extras["monitoring"]]
     assert {canonical(requirement) for requirement in wanted} <= pinned
 
 

@@ -1,10 +1,13 @@
 import json
 import os
+import socket
 import subprocess
+import urllib.request
 
 import pytest
 import yaml
-from support.runs import BIN, ROOT, Bench, finish, kill_one, wait_for_step
+from support.prometheus import INSTALLED, prometheus
+from support.runs import BIN, ROOT, Bench, finish, kill_one, kill_one_at_work, wait_for_step
 from support.scraping import scrape_until_done
 
 from dist_erase.data.build.digits import build_digits
@@ -99,13 +102,52 @@ def reference(bench):
 
 
 @pytest.fixture(scope="session")
-def disturbed(bench):
-    """The same run, in which a teacher and later a worker were killed."""
-    folder = bench.folder("disturbed")
-    process = bench.start("disturbed")
+def watching(bench, tmp_path_factory):
+    """A real Prometheus as we ship it, which scrapes every run from here on; None without one."""
+    if not INSTALLED:
+        yield None
+        return
+    with prometheus(tmp_path_factory.mktemp("prometheus"), bench.runs, "1s") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def killed(bench, watching):
+    """A run that lost a teacher and then a worker, with goals that it can neither reach nor break.
+
+    Otherwise it is the reference run: what is measured on the way changes nothing.
+    """
+    folder = bench.folder("killed")
+    forget = ["stop.forget_top1_below=0.0", "stop.forget_recall_below=0.0"]
+    goals = ["evaluate.every_steps=4", *forget, "stop.retain_drop_above=1.0"]
+    watched = ["observe.gradients_every=4", "observe.grace_seconds=20"]
+    process = bench.start("killed", *goals, *watched)
     wait_for_step(folder, 2, process)
-    kill_one("ray::TeacherReplica")
+    kill_one_at_work("ray::TeacherReplica", folder)
     wait_for_step(folder, 6, process)
     kill_one("ray::RayTrainWorker")
-    finish(process)
+    output = finish(process, expect=3)
+    assert "goal missed: forget top-1" in output
+    assert "goal missed: forget recall@1" in output
     return folder
+
+
+@pytest.fixture(scope="session")
+def stage3(bench, watching):
+    """A run at ZeRO stage 3 in bf16 with one port a node; what that answered while it ran."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
+    one_port = ["observe.per_node=true", "observe.bind=0.0.0.0", f"observe.port={port}"]
+    bf16 = ["train.precision=bf16", "teacher.dtype=bf16"]
+    folder, grace = bench.folder("stage3"), "observe.grace_seconds=20"
+    process = bench.start("stage3", "train.zero_stage=3", *bf16, *one_port, grace)
+    wait_for_step(folder, 2, process)
+    answers = {}
+    for path in ("metrics", "targets"):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
+            answers[path] = answer.read().decode()
+    command = [str(BIN / "dist-erase"), "watch", str(folder), "--once"]
+    answers["watch"] = subprocess.run(command, capture_output=True, text=True).stdout
+    finish(process)
+    return folder, answers

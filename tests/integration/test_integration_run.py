@@ -1,13 +1,21 @@
 import json
+import subprocess
 
 import open_clip
 import pytest
 import torch
-from support.runs import counted, rows, steps, weights
+from support.runs import BIN, counted, rows, steps, weights
 
 from dist_erase.orchestration.replay import replay
 
 pytestmark = pytest.mark.integration
+
+
+def assert_same_weights(one, other):
+    a, b = weights(one), weights(other)
+    assert a.keys() == b.keys()
+    different = [name for name in a if not torch.equal(a[name], b[name])]
+    assert different == []
 
 
 def test_a_run_ends_with_model_and_report(reference):
@@ -92,33 +100,48 @@ def test_a_step_of_pretraining_is_replayed_identically(original):
     assert replay(original.parent, 150).verdict == "identical"
 
 
-def test_a_killed_teacher_is_replaced(disturbed, reference):
-    assert counted(disturbed, "dist_erase_teacher_failures_total") >= 1
-    assert counted(disturbed, "dist_erase_teacher_resubmissions_total") >= 1
+def test_a_killed_teacher_is_replaced(killed, reference):
+    assert counted(killed, "dist_erase_teacher_failures_total") >= 1
+    assert counted(killed, "dist_erase_teacher_resubmissions_total") >= 1
     assert counted(reference[0], "dist_erase_teacher_resubmissions_total") == 0
 
 
-def test_a_killed_worker_resumes_from_a_checkpoint(disturbed):
-    starts = [row for row in rows(disturbed) if row.get("event") == "start"]
+def test_a_killed_worker_resumes_from_a_checkpoint(killed):
+    starts = [row for row in rows(killed) if row.get("event") == "start"]
     assert [row["step"] for row in starts] in ([0, 4], [0, 8], [0, 12])
-    done = steps(disturbed)
+    done = steps(killed)
     assert [done[step]["attempt"] for step in (1, 16)] == [1, 2]
 
 
-def test_deaths_change_nothing(disturbed, reference):
-    a, b = weights(disturbed), weights(reference[0])
-    assert a.keys() == b.keys()
-    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+def test_neither_deaths_nor_measuring_change_the_result(killed, reference):
+    assert_same_weights(killed, reference[0])
 
 
-def test_a_run_in_bf16_at_stage_3_stops_at_its_goal(bench):
-    exact = ["train.zero_stage=3", "train.precision=bf16", "teacher.dtype=bf16"]
-    bench.run("z3", *exact, "evaluate.every_steps=2", "stop.forget_top1_below=1.0")
-    assert max(steps(bench.folder("z3"))) == 2
-    assert all(tensor.dtype == torch.float32 for tensor in weights(bench.folder("z3")).values())
+def test_stage_3_in_bf16_runs_to_the_end(stage3):
+    assert all(tensor.dtype == torch.float32 for tensor in weights(stage3[0]).values())
 
 
-def test_a_missed_goal_decides_the_exit_code(bench):
-    missed = ["evaluate.every_steps=2", "stop.forget_recall_below=0.0", "train.max_steps=2"]
-    output = bench.run("goal-missed", *missed, ray=False, expect=3)
-    assert "goal missed: forget recall@1" in output
+def test_one_port_a_node_and_no_metrics_in_the_run_folder(stage3):
+    folder, answers = stage3
+    for role in ("driver", "student", "teacher", "exporter"):
+        assert f'role="{role}"' in answers["metrics"]
+    (target,) = json.loads(answers["targets"])
+    assert target["labels"]["ray_job_id"]
+    assert not (folder / "metrics").exists()
+    assert "2 of 2 replicas up" in answers["watch"]  # asked of that port
+
+
+def test_a_run_stops_when_its_goals_are_met(bench):
+    bench.run("goal-met", "evaluate.every_steps=2", "stop.forget_top1_below=1.0", ray=False)
+    assert max(steps(bench.folder("goal-met"))) == 2
+
+
+def test_whoever_looks_after_the_end_learns_which_goals_were_missed(killed):
+    live = [row for row in rows(killed) if row.get("event") == "evaluation"]
+    assert {row["step"] for row in live} == {0, 4, 8, 12, 16}
+    assert set(live[0]["figures"]["forget"]) == {"top1", "recall1"}
+    command = [str(BIN / "dist-erase"), "watch", str(killed), "--once"]
+    shown = subprocess.run(command, capture_output=True, text=True)
+    assert shown.returncode == 3, shown.stderr
+    assert "goal below 0.0%: not met" in shown.stdout
+    assert "goal missed: forget recall@1" in shown.stdout

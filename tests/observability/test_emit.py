@@ -1,6 +1,7 @@
 import pytest
 
 from dist_erase.observability.emit import Metrics
+from dist_erase.observability.metrics import COSINE_BUCKETS
 from dist_erase.observability.snapshot import to_text
 
 
@@ -72,7 +73,7 @@ def test_evaluation_results_become_series():
             "tower_swap": {"new_image_old_text": {"forget": {"top1": 0.85}}},
         },
     )
-    shown = {k: v for k, v in values(metrics).items() if "evaluation" in k}
+    shown = {k: v for k, v in values(metrics).items() if "evaluation_ratio" in k}
     name = "dist_erase_evaluation_ratio"
     assert shown == {
         f'{name}{{measure="top1",phase="after",set="forget",task="zero_shot"}}': 0.02,
@@ -85,12 +86,44 @@ def test_evaluation_results_become_series():
 def test_run_info_states_all_facts_once():
     metrics = student()
     facts = dict.fromkeys(
-        ("version", "config_hash", "python", "torch", "deepspeed", "ray", "open_clip"), "1"
+        (
+            "version",
+            "config_hash",
+            "ray_job_id",
+            "python",
+            "torch",
+            "deepspeed",
+            "ray",
+            "open_clip",
+        ),
+        "1",
     )
     metrics.run_info.set(**facts, world_size="2")
     metrics.run_info.set(**facts, world_size="1")
     info = [name for name in values(metrics) if "run_info" in name]
     assert len(info) == 1
     assert 'world_size="1"' in info[0]
-    with pytest.raises(ValueError, match="needs exactly version, config_hash, world_size"):
+    with pytest.raises(
+        ValueError, match="needs exactly version, config_hash, world_size, ray_job_id"
+    ):
         metrics.run_info.set(**facts)
+
+
+def test_many_observations_at_once_are_as_one_by_one():
+    one, many = student(), student()
+    cosines = [-0.9, -0.8, 0.05, 0.31, 1.0, 1.00001]
+    bounds = COSINE_BUCKETS
+    counts = [0] * (len(bounds) + 1)
+    for cosine in cosines:
+        one.pair_similarity.observe(cosine, "forget")
+        counts[sum(bound < cosine for bound in bounds)] += 1
+    many.pair_similarity.add(counts, sum(cosines), "forget")
+    shown = {k: v for k, v in values(one).items() if "pair_similarity" in k}
+    assert shown == {k: v for k, v in values(many).items() if "pair_similarity" in k}
+    name = "dist_erase_pair_similarity"
+    assert shown[f'{name}_bucket{{le="-0.8",stream="forget"}}'] == 2
+    assert shown[f'{name}_bucket{{le="1.0",stream="forget"}}'] == 5
+    assert shown[f'{name}_bucket{{le="+Inf",stream="forget"}}'] == 6
+    assert shown[f'{name}_count{{stream="forget"}}'] == 6
+    assert f'{name}_sum{{stream="forget"}}' not in shown  # a sum that falls is no counter
+    assert shown[f'{name}_count{{stream="retain"}}'] == 0

@@ -13,12 +13,13 @@ import pytest
 from dist_erase.errors import UserError
 from dist_erase.observability import exporter as exporter_module
 from dist_erase.observability.emit import Metrics
-from dist_erase.observability.exporter import RunExporter
+from dist_erase.observability.exporter import Exposure, RunExporter
 from dist_erase.observability.snapshot import from_text, to_text
 
 RUN = "seven"
 FACTS = dict.fromkeys(
-    ("version", "config_hash", "python", "torch", "deepspeed", "ray", "open_clip"), "1"
+    ("version", "config_hash", "ray_job_id", "python", "torch", "deepspeed", "ray", "open_clip"),
+    "1",
 )
 
 
@@ -27,15 +28,16 @@ def start(tmp_path):
     """Starts exporters over tmp_path/metrics and stops them all at the end."""
     started = []
 
-    def start_one(*, grace_seconds=0.0, bind="127.0.0.1", port=0):
-        one = RunExporter(
-            tmp_path / "metrics",
+    def start_one(*, grace_seconds=0.0, bind="127.0.0.1", port=0, node=None, **more):
+        exposure = Exposure(
             run=RUN,
-            file_sd=tmp_path / ".file_sd" / f"{RUN}.json",
+            discovery=tmp_path / ".file_sd",
             bind=bind,
             port=port,
             grace_seconds=grace_seconds,
+            **more,
         )
+        one = RunExporter(tmp_path / "metrics", exposure, node=node)
         started.append(one)
         return one
 

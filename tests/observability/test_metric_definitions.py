@@ -6,7 +6,7 @@ import typing
 import pytest
 
 from dist_erase.observability.emit import Counter, Gauge, Histogram, Info, Metrics
-from dist_erase.observability.metrics import COMMON_LABELS, DEFINITIONS, PREFIX
+from dist_erase.observability.metrics import COMMON_LABELS, DEFINITIONS, PREFIX, UNITS
 from dist_erase.observability.snapshot import to_text
 
 KINDS = {Counter: "counter", Gauge: "gauge", Histogram: "histogram", Info: "info"}
@@ -35,8 +35,11 @@ def test_a_definition_keeps_the_naming_rules(definition):
     assert re.fullmatch(PREFIX + "[a-z][a-z_]*[a-z]", definition.name)
     assert definition.name.endswith("_total") == (definition.kind == "counter")
     assert definition.name.endswith("_info") == (definition.kind == "info")
-    if "seconds" in definition.name or "bytes" in definition.name:
-        assert definition.unit
+    base = definition.name.removesuffix("_total").rpartition("_")[2]
+    assert definition.unit == (base if base in UNITS else "")
+    for unit in UNITS:  # nowhere but at the end
+        assert (f"_{unit}" in definition.name) == (unit == definition.unit)
+    assert definition.question.endswith("?")
     assert definition.help.endswith(".")
     assert bool(definition.buckets) == (definition.kind == "histogram")
     assert list(definition.buckets) == sorted(set(definition.buckets))

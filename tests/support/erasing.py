@@ -19,6 +19,7 @@ from dist_erase.models.preprocess import image_spec
 from dist_erase.models.resolve import build, resolve
 from dist_erase.orchestration.rank import run_rank
 from dist_erase.orchestration.run_folder import claim, index_cache
+from dist_erase.orchestration.watching import metrics_folder
 from dist_erase.teacher.local import LocalTeacher
 from dist_erase.training.data_plan import plan_run
 from dist_erase.training.engine import start_deepspeed
@@ -38,7 +39,8 @@ def _erase(rank: int, tree: dict[str, Any], folder: str) -> None:
     start_deepspeed("gloo")
     context = RankContext(rank=rank, world=dist.get_world_size(), device=torch.device("cpu"))
     clip = load_frozen(config.model, dtype="fp32", device="cpu", micro_batch=8)
-    run_rank(config, Path(folder), context, LocalTeacher(clip))
+    at = metrics_folder(config.observe, Path(folder))
+    run_rank(config, Path(folder), context, LocalTeacher(clip), metrics_at=at)
 
 
 def new_model(architecture: str, folder: Path) -> Path:

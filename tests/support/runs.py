@@ -19,6 +19,7 @@ from torch import Tensor
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 TIMEOUT_SECONDS = 420
+_STANDS_STILL_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,23 @@ def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> No
 
 def kill_one(title: str) -> int:
     """SIGKILLs the newest process of the tests' own Ray whose title begins so; gives its pid."""
-    ours = psutil.Process().children(recursive=True)  # never another Ray's on this machine
-    chosen = max((p for p in ours if _title(p).startswith(title)), key=psutil.Process.create_time)
-    os.kill(chosen.pid, signal.SIGKILL)
-    return chosen.pid
+    pid = _newest(title)
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def kill_one_at_work(title: str, folder: Path) -> int:
+    """The same, but it is held until the run of `folder` waits for it: so it dies in mid-work."""
+    pid = _newest(title)
+    os.kill(pid, signal.SIGSTOP)
+    before, since = len(rows(folder)), time.monotonic()
+    deadline = since + TIMEOUT_SECONDS
+    while time.monotonic() - since < _STANDS_STILL_SECONDS and time.monotonic() < deadline:
+        time.sleep(0.1)
+        if len(rows(folder)) != before:
+            before, since = len(rows(folder)), time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    return pid
 
 
 def counted(folder: Path, family: str) -> float:
@@ -131,6 +145,12 @@ def tree(folder: Path) -> dict[str, bytes]:
 def weights(folder: Path) -> dict[str, Tensor]:
     """The exported model's tensors."""
     return load_file(folder / "model" / "open_clip_model.safetensors")
+
+
+def _newest(title: str) -> int:
+    ours = psutil.Process().children(recursive=True)  # never another Ray's on this machine
+    chosen = max((p for p in ours if _title(p).startswith(title)), key=psutil.Process.create_time)
+    return chosen.pid
 
 
 def _title(process: psutil.Process) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from dist_erase.config.data import runs_a_command
 from dist_erase.data.source.block_cache import BlockCache
 from dist_erase.data.source.local import LocalSource
@@ -11,7 +13,12 @@ from dist_erase.data.source.remote import RemoteSource
 
 
 class ShardSource:
-    """Reads shards wherever they live; picklable, for threads, forks and other processes."""
+    """Reads shards wherever they live; picklable, for threads, forks and other processes.
+
+    Attributes:
+        queries: blocks looked for in the block cache, by this process.
+        hits: those found.
+    """
 
     def __init__(self, settings: SourceSettings) -> None:
         self.settings = settings
@@ -21,6 +28,8 @@ class ShardSource:
         self._cache = None
         if settings.cache_dir is not None:
             self._cache = BlockCache(settings.cache_dir, settings.cache_bytes)
+        self._counting = threading.Lock()  # reads ahead run in threads
+        self.queries = self.hits = 0
 
     def __reduce__(self) -> tuple[type[ShardSource], tuple[SourceSettings]]:
         """Only the settings travel; the other process opens its own connections."""
@@ -41,6 +50,9 @@ class ShardSource:
             return self.remote.read(shard, start, stop)
         version = self.remote.version(shard)
         held = self._cache.get(shard, version, start, stop)
+        with self._counting:
+            self.queries += 1
+            self.hits += held is not None
         if held is not None:
             return held
         data = self.remote.read(shard, start, stop)

@@ -1,0 +1,57 @@
+"""Metrics asked for over HTTP: passwords from ~/.netrc, certificates as Python trusts them."""
+
+from __future__ import annotations
+
+import base64
+import netrc
+import urllib.request
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from dist_erase.observability.scrape import Scrape, merged, parse
+
+_ANSWER_SECONDS = 10.0
+_LARGEST_ANSWER = 64 * 2**20
+# Names from an address go to a terminal: no escape sequences in them.
+_CONTROL = dict.fromkeys([*range(10), *range(11, 32), *range(127, 160)], "?")
+
+
+def get(url: str, agent: str) -> str:
+    """What a metrics address answers.
+
+    Args:
+        url: of the exporter, path included.
+        agent: User-Agent, see `watchers`.
+
+    Raises:
+        OSError: there is no answer, or none that can be trusted.
+        ValueError: what answers does not speak HTTP.
+    """
+    request = urllib.request.Request(url, headers={"User-Agent": agent, **_password(url)})
+    with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:
+        content: bytes = answer.read(_LARGEST_ANSWER)
+    return content.decode("utf-8", "replace").translate(_CONTROL)
+
+
+def read_addresses(urls: Iterable[str], agent: str) -> Scrape:
+    """What the exporters of one run say together; those that do not answer are left out."""
+    scrapes = []
+    for url in urls:
+        try:
+            scrapes.append(parse(get(url, agent)))
+        except (OSError, ValueError):
+            continue
+    return merged(scrapes)
+
+
+def _password(url: str) -> dict[str, str]:
+    """The header for a host that is in ~/.netrc; a command line would show it to everybody."""
+    try:
+        found = netrc.netrc().authenticators(urlsplit(url).hostname or "")
+    except (OSError, netrc.NetrcParseError):
+        return {}
+    if found is None:
+        return {}
+    user, _, password = found
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {token}"}

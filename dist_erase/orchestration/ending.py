@@ -1,0 +1,79 @@
+"""How a run ended, left for whoever watches it: `end.json` and a metric."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dist_erase.errors import (
+    EXIT_BUG,
+    EXIT_DONE,
+    EXIT_GOAL_MISSED,
+    EXIT_INTERRUPTED,
+    EXIT_STOPPED,
+    EXIT_USER_ERROR,
+    InterruptedRunError,
+    UserError,
+)
+from dist_erase.observability.emit import Metrics
+from dist_erase.orchestration.run_folder import END
+from dist_erase.storage import write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a run ended: its exit code, and one line in words."""
+
+    exit_code: int
+    message: str
+
+
+@contextmanager
+def ending(folder: Path, metrics: Metrics | None) -> Iterator[list[str]]:
+    """Inside, the run is at work; gives the list that takes the goals it misses.
+
+    Leaves how it ended, also when an error ends it. Claiming the folder again removes that.
+    """
+    missed: list[str] = []
+    try:
+        yield missed
+    except BaseException as error:
+        _leave(folder, metrics, _ending_of(error))
+        raise
+    words = "; ".join(f"goal missed: {goal}" for goal in missed)
+    code = EXIT_GOAL_MISSED if missed else EXIT_DONE
+    _leave(folder, metrics, Ending(exit_code=code, message=words or "done"))
+
+
+def read_ending(folder: Path) -> Ending | None:
+    """How the run in this folder ended; None while it runs, or if nobody could say."""
+    try:
+        left = json.loads((folder / END).read_text(encoding="utf-8"))
+        return Ending(exit_code=int(left["exit_code"]), message=str(left["message"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _ending_of(error: BaseException) -> Ending:
+    match error:
+        case UserError():
+            return Ending(exit_code=EXIT_USER_ERROR, message=str(error))
+        case InterruptedRunError():
+            return Ending(exit_code=EXIT_INTERRUPTED, message=str(error))
+        case KeyboardInterrupt():
+            return Ending(exit_code=EXIT_STOPPED, message="stopped by Ctrl-C")
+        case _:
+            name = type(error).__name__
+            return Ending(exit_code=EXIT_BUG, message=f"{name}; its own output has the traceback")
+
+
+def _leave(folder: Path, metrics: Metrics | None, end: Ending) -> None:
+    write_json(
+        folder / END, {"exit_code": end.exit_code, "message": end.message, "time": time.time()}
+    )
+    if metrics is not None:
+        metrics.run_exit_code.set(end.exit_code)

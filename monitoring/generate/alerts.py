@@ -1,0 +1,252 @@
+"""The alerts, as data; `rules.py` makes Prometheus' rule file of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dist_erase.observability.definitions.alarms import (
+    CHECKPOINT_AGE_SECONDS,
+    CHECKPOINT_TOO_OLD,
+    CORRUPT_SAMPLES,
+    CORRUPT_SHARE,
+    DATA_STARVATION,
+    DATA_WAIT_SHARE,
+    FORGETTING_STUCK,
+    HEARTBEAT_AGE_SECONDS,
+    MEMORY_NEAR_LIMIT,
+    MEMORY_SHARE,
+    NO_PROGRESS_MINUTES,
+    NO_STEP_MINUTES,
+    NOT_FINITE,
+    OVER_FORGETTING,
+    POOL_DEGRADED,
+    RANK_MISSING,
+    RETAIN_DAMAGE,
+    SIMILARITY_MARGIN,
+    STALLED,
+    STRAGGLER,
+    STRAGGLER_RATIO,
+    UNREACHABLE,
+    Alarm,
+)
+
+Severity = Literal["warning", "critical"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alert:
+    """One alert.
+
+    Attributes:
+        alarm: its record beside the metrics.
+        expr: true while something is wrong; one series for each run, at least.
+        for_: how long it must be true.
+        severity: critical: the run or its result is in danger now.
+        summary: one line; `{{ $labels.run }}` names the run.
+        description: what it means and the first thing to do, with the value.
+    """
+
+    alarm: Alarm
+    expr: str
+    for_: str
+    severity: Severity
+    summary: str
+    description: str
+
+    @property
+    def name(self) -> str:
+        """In CamelCase; the heading of its section in docs/runbook.md."""
+        return self.alarm.name
+
+    @property
+    def anchor(self) -> str:
+        """Of its section in the runbook, as Markdown renderers make it."""
+        return self.name.lower()
+
+
+def _by_run(metric: str, labels: str = "") -> str:
+    return f"max by (run) (dist_erase_{metric}{_braced(labels)})"
+
+
+def _braced(labels: str) -> str:
+    return f"{{{labels}}}" if labels else ""
+
+
+_FIRST = 'dist_erase_step{rank="0"}'
+_STEP = _by_run("step", 'role="student"')
+_UNFINISHED = f"{_STEP} < on (run) {_by_run('steps_planned')}"
+_SILENCE = '(time() - dist_erase_heartbeat_timestamp_seconds{role="student"})'
+_LEVEL = 'max by (run) (avg_over_time(dist_erase_mismatched_similarity{stream="forget"}[5m]))'
+_BUDGET = _by_run("retain_budget_ratio")
+
+
+def _matched(window: str) -> str:
+    """Mean similarity of matching forget pairs over a window."""
+    over = f'dist_erase_matched_similarity{{stream="forget"}}[{window}]'
+    return f"max by (run) (avg_over_time({over}))"
+
+
+def _time_in(phases: str, by: str) -> str:
+    """Seconds per second in these phases."""
+    labels = f'phase=~"{phases}"' if phases else ""
+    return f"sum by ({by}) (rate(dist_erase_phase_seconds_total{_braced(labels)}[5m]))"
+
+
+def _share(of: str, kind: str) -> str:
+    """The fullest memory of each node, as a share of its limit."""
+    used, limit = (f'dist_erase_{of}_memory_bytes{{kind="{name}"}}' for name in (kind, "limit"))
+    return f"max by (run, node) ({used} / ignoring (kind) {limit})"
+
+
+_OWN_WORK = "run_rank:dist_erase_own_work_seconds:rate5m"
+_MEAN_STEP = "run:dist_erase_step_seconds:rate5m"
+_MEDIAN_WORK = f"quantile by (run) (0.5, {_OWN_WORK})"
+_WORK = _time_in("data_wait|teacher_wait|forward", "run, rank")
+
+# name → expression, each a mean over the steps of five minutes
+RECORDED = {
+    _OWN_WORK: f"{_WORK} / sum by (run, rank) (rate(dist_erase_step_seconds_count[5m]))",
+    _MEAN_STEP: "sum by (run) (rate(dist_erase_step_seconds_sum[5m]))"
+    " / sum by (run) (rate(dist_erase_step_seconds_count[5m]))",
+}
+_MINUTES = NO_PROGRESS_MINUTES
+_RUN = "{{ $labels.run }}"
+_PERCENT = "{{ $value | humanizePercentage }}"
+_DURATION = "{{ $value | humanizeDuration }}"
+
+ALERTS: tuple[Alert, ...] = (
+    Alert(
+        alarm=STALLED,
+        # The step gauge of rank 0 stays at its value while nothing moves. A run at its end, be it
+        # by a goal, only measures and reports; one that has ended is gone from Prometheus.
+        expr=f"(max by (run) (changes({_FIRST}[{NO_STEP_MINUTES}m])) == 0"
+        f" and on (run) max by (run) ({_FIRST} offset {NO_STEP_MINUTES}m))"
+        f" and on (run) ({_UNFINISHED})",
+        for_="5m",
+        severity="critical",
+        summary=f"Run {_RUN} makes no steps",
+        description=f"No step was finished for {NO_STEP_MINUTES} minutes and more, and the run is "
+        "not at its end. Look for the stacks of its data workers in the run folder, and at the "
+        "ranks and replicas that are silent.",
+    ),
+    Alert(
+        alarm=NOT_FINITE,
+        # The run ends at once and is gone after one more scrape, so the alert looks back.
+        expr="max by (run) (max_over_time(dist_erase_not_finite_steps_total[10m])) > 0",
+        for_="0s",
+        severity="critical",
+        summary=f"The loss of run {_RUN} is not finite",
+        description="The loss or its gradient is NaN or infinite. The run stopped before it saved "
+        "anything; start it anew with a lower train.lr, or with train.grad_clip.",
+    ),
+    Alert(
+        alarm=RETAIN_DAMAGE,
+        expr=f"{_BUDGET} > 1",
+        for_="0s",
+        severity="critical",
+        summary=f"Run {_RUN} damages the retain set beyond its budget",
+        description=f"The retain set has lost {_PERCENT} of stop.retain_drop_above. The run ends "
+        "with exit code 3; the best checkpoint before is kept.",
+    ),
+    Alert(
+        alarm=FORGETTING_STUCK,
+        expr=f"({_matched(f'{_MINUTES}m')} > on (run) ({_LEVEL} + {SIMILARITY_MARGIN:g}))"
+        f" and on (run) (({_matched(f'{_MINUTES}m')}"
+        f" - {_matched(f'{_MINUTES}m').replace('])', f'] offset {_MINUTES}m)', 1)}) > -0.01)"
+        f" and on (run) ({_UNFINISHED})",
+        for_="5m",
+        severity="warning",
+        summary=f"Run {_RUN} no longer forgets",
+        description="Forget pairs are still at similarity {{ $value | humanize }}, above the "
+        f"level of pairs that were never paired, and have not moved for {_MINUTES} minutes.",
+    ),
+    Alert(
+        alarm=OVER_FORGETTING,
+        expr=f"{_matched('5m')} < on (run) ({_LEVEL} - {SIMILARITY_MARGIN:g})",
+        for_="5m",
+        severity="warning",
+        summary=f"Run {_RUN} pushes forget pairs below the level of strangers",
+        description="Forget pairs are at similarity {{ $value | humanize }}, below pairs that "
+        "were never paired. That tends to wipe out other facts of the same images too.",
+    ),
+    Alert(
+        alarm=POOL_DEGRADED,
+        expr="avg by (run) (dist_erase_teacher_replica_up) < 1",
+        for_="2m",
+        severity="warning",
+        summary=f"Teacher replicas of run {_RUN} do not answer",
+        description=f"Only {_PERCENT} of the pool has answered for two minutes. Ray starts dead "
+        "replicas again by itself, so something keeps this one from starting.",
+    ),
+    Alert(
+        alarm=DATA_STARVATION,
+        expr=f"{_time_in('data_wait', 'run')} / {_time_in('', 'run')} > {DATA_WAIT_SHARE:g}",
+        for_="10m",
+        severity="warning",
+        summary=f"Run {_RUN} waits for data",
+        description=f"{_PERCENT} of the ranks' time passes without a batch at hand.",
+    ),
+    Alert(
+        alarm=CORRUPT_SAMPLES,
+        expr="sum by (run) (dist_erase_corrupt_samples_total)"
+        f" / sum by (run) (dist_erase_samples_total) > {CORRUPT_SHARE:g}",
+        for_="5m",
+        severity="warning",
+        summary=f"Run {_RUN} meets many unusable samples",
+        description=f"{_PERCENT} of the samples had to be replaced because of their content. At "
+        "data.max_corrupt_fraction the run stops.",
+    ),
+    Alert(
+        alarm=CHECKPOINT_TOO_OLD,
+        expr=f"time() - {_by_run('checkpoint_timestamp_seconds')} > {CHECKPOINT_AGE_SECONDS:g}"
+        f" and on (run) ({_UNFINISHED})",
+        for_="0s",
+        severity="warning",
+        summary=f"The newest checkpoint of run {_RUN} is old",
+        description=f"A crash now would cost {_DURATION} of work.",
+    ),
+    Alert(
+        alarm=MEMORY_NEAR_LIMIT,
+        expr=f"{_share('host', 'used')} > {MEMORY_SHARE:g}"
+        f" or {_share('device', 'allocated')} > {MEMORY_SHARE:g}",
+        for_="2m",
+        severity="critical",
+        summary="Node {{ $labels.node }} of run " + _RUN + " is nearly out of memory",
+        description=f"{_PERCENT} of the memory of the host or of one of its GPUs is in use. At the "
+        "end of it processes of the run are killed or fail.",
+    ),
+    Alert(
+        alarm=RANK_MISSING,
+        # Silent while others of its run write, and not left over from an earlier start.
+        expr=f"({_SILENCE} > {HEARTBEAT_AGE_SECONDS:g} and on (run, rank)"
+        " (dist_erase_worker_attempt == on (run) group_left ()"
+        " max by (run) (dist_erase_worker_attempt)))"
+        f" and on (run) (min by (run) ({_SILENCE}) < {HEARTBEAT_AGE_SECONDS:g})",
+        for_="1m",
+        severity="critical",
+        summary="Rank {{ $labels.rank }} of run " + _RUN + " is silent",
+        description=f"It has written no metrics for {_DURATION}, on node {{{{ $labels.node }}}}, "
+        "while others of its run do. They will wait for it in the next collective.",
+    ),
+    Alert(
+        alarm=STRAGGLER,
+        expr=f"{_OWN_WORK} > on (run) group_left () ({STRAGGLER_RATIO:g} * {_MEDIAN_WORK})"
+        f" and {_OWN_WORK} - on (run) group_left () {_MEDIAN_WORK}"
+        f" > on (run) group_left () (0.1 * {_MEAN_STEP})",
+        for_="10m",
+        severity="warning",
+        summary="Rank {{ $labels.rank }} of run " + _RUN + " holds the others up",
+        description=f"Its own work takes {_DURATION} a step, more than {STRAGGLER_RATIO:g} times "
+        "the median rank's.",
+    ),
+    Alert(
+        alarm=UNREACHABLE,
+        expr='up{job="dist-erase"} == 0',
+        for_="2m",
+        severity="warning",
+        summary="The metrics address {{ $labels.instance }} of a run does not answer",
+        description="The run is announced, but its address cannot be scraped: the driver died "
+        "without tidying up, or a firewall is between. No other alert of the run can fire.",
+    ),
+)

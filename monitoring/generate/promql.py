@@ -1,0 +1,53 @@
+"""Pieces of queries that several panels share."""
+
+from __future__ import annotations
+
+RUN = 'run="$run"'
+RUNS = 'run=~"$run"'
+# Of one run's processes, those of the chosen ranks and nodes.
+PLACED = f'{RUN},rank=~"$rank",node=~"$node"'
+WINDOW = "$__rate_interval"
+
+
+def where(labels: str, **more: str) -> str:
+    """`labels` and more of them: `~x` matches a regular expression, `!x` all but x."""
+    signs = {"~": "=~", "!": "!="}
+    added = (
+        f'{name}{signs[value[0]]}"{value[1:]}"' if value[0] in signs else f'{name}="{value}"'
+        for name, value in more.items()
+    )
+    return ",".join((labels, *added))
+
+
+def selector(metric: str, labels: str) -> str:
+    """dist_erase_METRIC{labels}."""
+    return f"dist_erase_{metric}{{{labels}}}"
+
+
+def last(metric: str, labels: str = RUN) -> str:
+    """The last value within the time shown: runs that have ended keep theirs."""
+    return f"last_over_time({selector(metric, labels)}[$__range])"
+
+
+def rate(metric: str, labels: str = RUN) -> str:
+    """Growth per second of a counter."""
+    return f"rate({selector(metric, labels)}[{WINDOW}])"
+
+
+def mean(histogram: str, labels: str, by: str) -> str:
+    """Mean of what a histogram observed lately."""
+    over = rate(f"{histogram}_sum", labels)
+    return f"sum by ({by}) ({over}) / sum by ({by}) ({rate(f'{histogram}_count', labels)})"
+
+
+def quantile(share: float, histogram: str, labels: str, by: str = "") -> str:
+    """A quantile of what a histogram observed lately."""
+    buckets = ", ".join(name for name in (by, "le") if name)
+    counts = rate(f"{histogram}_bucket", labels)
+    return f"histogram_quantile({share}, sum by ({buckets}) ({counts}))"
+
+
+def phase_share(phases: str, labels: str = RUN) -> str:
+    """Share of the ranks' time that went into `phases` (a regular expression)."""
+    some = rate("phase_seconds_total", where(labels, phase=f"~{phases}"))
+    return f"sum({some}) / sum({rate('phase_seconds_total', labels)})"
