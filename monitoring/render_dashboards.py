@@ -93,8 +93,8 @@ def _heading(
     runs = answered["runs"].replace("|", ", ")
     line = (
         f"Not Grafana: drawn by monitoring/render_dashboards.py from a real Prometheus' answers "
-        f"about a real run ({runs}). Axes: minutes since {began}; single numbers: as known to "
-        "Prometheus when the last step ended."
+        f"about a real run ({runs}). Axes: minutes since {began}; single numbers: two seconds "
+        "after the last step."
     )
     figure.text(left, 1 - 36 / height, line, size=7.5, va="top", color="#9a3b00")
     legend = "   ".join(

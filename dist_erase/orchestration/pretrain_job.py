@@ -23,7 +23,8 @@ from dist_erase.orchestration.watching import metrics_folder, watched
 from dist_erase.storage import write_json
 from dist_erase.training.assemble import train
 from dist_erase.training.data_plan import DataPlan, plan_pretrain
-from dist_erase.training.recipe import recipe_for_pretrain
+from dist_erase.training.loop import Outcome
+from dist_erase.training.recipe import Recipe, recipe_for_pretrain
 
 _RESULT = "pretrain.json"
 
@@ -55,27 +56,30 @@ def pretrain(config: PretrainConfig, *, overwrite: bool) -> Pretrained:
     recipe = recipe_for_pretrain(config, data)
     folder = claim(config, resume=state == "same" and not overwrite, overwrite=overwrite)
     at = metrics_folder(config.observe, folder)
-    with (
-        watched(config.observe, folder, metrics_at=at) as driver,
-        ending(folder, driver),
-        single_rank() as context,
-    ):
-        metrics = Metrics(run=config.run.name, role="student", rank=0)
-        snapshots = SnapshotWriter(metrics, at)
-        outcome = train(recipe, folder=folder, context=context, teacher=None, metrics=metrics)
-        snapshots.close()
-    figures = _figures(config, data, folder)
-    write_json(
-        result,
-        {
-            "steps": outcome.steps,
-            "seconds": outcome.seconds,
-            "samples_per_second": outcome.samples_per_second,
-            "figures": figures,
-        },
-    )
+    with watched(config.observe, folder, metrics_at=at) as driver, ending(folder, driver):
+        outcome = _train(recipe, folder, at)
+        figures = _figures(config, data, folder)
+        write_json(
+            result,
+            {
+                "steps": outcome.steps,
+                "seconds": outcome.seconds,
+                "samples_per_second": outcome.samples_per_second,
+                "figures": figures,
+            },
+        )
     shutil.rmtree(folder / "checkpoints")
     return Pretrained(model=folder / "model", figures=figures, trained_now=True)
+
+
+def _train(recipe: Recipe, folder: Path, metrics_at: Path) -> Outcome:
+    metrics = Metrics(run=folder.name, role="student", rank=0)
+    with single_rank() as context:
+        snapshots = SnapshotWriter(metrics, metrics_at)
+        try:
+            return train(recipe, folder=folder, context=context, teacher=None, metrics=metrics)
+        finally:
+            snapshots.close()
 
 
 def _figures(config: PretrainConfig, data: DataPlan, folder: Path) -> dict[str, Any]:

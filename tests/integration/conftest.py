@@ -3,11 +3,24 @@ import os
 import socket
 import subprocess
 import urllib.request
+from functools import partial
 
 import pytest
 import yaml
 from support.prometheus import INSTALLED, prometheus
-from support.runs import BIN, ROOT, Bench, finish, kill_one, kill_one_at_work, wait_for_step
+from support.runs import (
+    BIN,
+    ROOT,
+    Bench,
+    counted,
+    finish,
+    held,
+    kill_one,
+    kill_one_at_work,
+    steps,
+    wait_for_step,
+    wait_until,
+)
 from support.scraping import scrape_until_done
 
 from dist_erase.data.build.digits import build_digits
@@ -124,8 +137,11 @@ def killed(bench, watching):
     process = bench.start("killed", *goals, *watched)
     wait_for_step(folder, 2, process)
     kill_one_at_work("ray::TeacherReplica", folder)
-    wait_for_step(folder, 6, process)
-    kill_one("ray::RayTrainWorker")
+    wait_for_step(folder, max(steps(folder)) + 1, process)
+    with held("ray::TeacherReplica"):  # no step is done until the metrics are written down
+        failed = partial(counted, folder, "dist_erase_teacher_failures_total")
+        wait_until(lambda: failed() >= 1, "no request failed")
+        kill_one("ray::RayTrainWorker")
     output = finish(process, expect=3)
     assert "goal missed: forget top-1" in output
     assert "goal missed: forget recall@1" in output

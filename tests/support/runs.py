@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,18 +111,42 @@ def kill_one(title: str) -> int:
     return pid
 
 
-def kill_one_at_work(title: str, folder: Path) -> int:
+def kill_one_at_work(title: str, folder: Path) -> None:
     """The same, but it is held until the run of `folder` waits for it: so it dies in mid-work."""
     pid = _newest(title)
     os.kill(pid, signal.SIGSTOP)
-    before, since = len(rows(folder)), time.monotonic()
-    deadline = since + TIMEOUT_SECONDS
-    while time.monotonic() - since < _STANDS_STILL_SECONDS and time.monotonic() < deadline:
-        time.sleep(0.1)
-        if len(rows(folder)) != before:
-            before, since = len(rows(folder)), time.monotonic()
+    known, since = -1, time.monotonic()
+
+    def stands_still() -> bool:
+        nonlocal known, since
+        if len(rows(folder)) != known:
+            known, since = len(rows(folder)), time.monotonic()
+        waits = counted(folder, "dist_erase_teacher_requests_in_flight") > 0
+        return waits and time.monotonic() - since > _STANDS_STILL_SECONDS
+
+    wait_until(stands_still, "the run did not wait for it")
     os.kill(pid, signal.SIGKILL)
-    return pid
+
+
+@contextmanager
+def held(title: str) -> Iterator[None]:
+    """Inside, all processes with such a title are stopped."""
+    pids = [process.pid for process in _ours(title)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in filter(psutil.pid_exists, pids):
+            os.kill(pid, signal.SIGCONT)
+
+
+def wait_until(ready: Callable[[], bool], otherwise: str) -> None:
+    """Until `ready` says so; AssertionError with `otherwise` if it never does."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not ready():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.1)
 
 
 def counted(folder: Path, family: str) -> float:
@@ -148,9 +174,13 @@ def weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _newest(title: str) -> int:
-    ours = psutil.Process().children(recursive=True)  # never another Ray's on this machine
-    chosen = max((p for p in ours if _title(p).startswith(title)), key=psutil.Process.create_time)
-    return chosen.pid
+    return max(_ours(title), key=psutil.Process.create_time).pid
+
+
+def _ours(title: str) -> list[psutil.Process]:
+    """Children of the tests' own Ray, never of another one on this machine."""
+    children = psutil.Process().children(recursive=True)
+    return [process for process in children if _title(process).startswith(title)]
 
 
 def _title(process: psutil.Process) -> str:
