@@ -7,7 +7,7 @@ import ray
 @pytest.fixture(scope="session")
 def ray_cluster():
     """One real Ray for all tests; logical CPUs, since the machine has two. Gives HOST:PORT."""
-    ray.init(num_cpus=8, include_dashboard=False, address="local", log_to_driver=False)
+    ray.init(num_cpus=4, include_dashboard=False, address="local", log_to_driver=False)
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
 

@@ -78,7 +78,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--overwrite", action="store_true", help="replace the run in its folder")
     parser.add_argument("--local_rank", help="set by the launcher; the environment says it too")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)
 
 
 def _run(config: RunConfig, options: argparse.Namespace, stop: threading.Event) -> list[str]:

@@ -38,8 +38,8 @@ from dist_erase.orchestration.run_folder import (
     discard_unstarted,
     index_cache,
 )
+from dist_erase.orchestration.train_entry import train_on_rank
 from dist_erase.orchestration.watching import exposure, metrics_folder, watched
-from dist_erase.orchestration.worker import train_rank
 from dist_erase.teacher.pool import TeacherPool
 from dist_erase.training.data_plan import DataPlan, plan_run
 from dist_erase.training.recipe import recipe_for_run
@@ -132,7 +132,7 @@ def _fit(config: RunConfig, folder: Path, metrics_at: Path, pool: TeacherPool | 
     resources = dict(config.ray.resources_per_worker)
     use_gpu = resources.get("GPU", 0) > 0
     trainer = _Trainer(
-        train_rank,
+        train_on_rank,
         train_loop_config={
             "config": config.model_dump(mode="json"),
             "folder": str(folder),

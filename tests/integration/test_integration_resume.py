@@ -44,12 +44,12 @@ def largest_difference(folder, reference):
 @pytest.fixture(scope="module")
 def sgd_reference(bench):
     """By the deepspeed launcher: two processes, ZeRO-2, no Ray, teacher in-process."""
-    bench.run("sgd", *SGD, ray=False)
+    bench.run("sgd", *SGD, deepspeed=2)
     return bench.folder("sgd")
 
 
-def test_an_interrupted_run_resumes_on_one_worker(bench, reference, digits):
-    process = bench.start("interrupted")
+def test_an_interrupted_run_resumes_on_one_worker_to_the_same_weights(bench, sgd_reference):
+    process = bench.start("interrupted", *SGD)
     wait_for_step(bench.folder("interrupted"), 3, process)
     process.send_signal(signal.SIGTERM)
     output = finish(process, expect=75)
@@ -57,21 +57,17 @@ def test_an_interrupted_run_resumes_on_one_worker(bench, reference, digits):
     stopped = max(steps(bench.folder("interrupted")))
     assert stopped < 16
     assert not (bench.folder("interrupted") / "model").exists()
-    bench.run("interrupted", "--resume", "ray.workers=1")
-    assert_close_to(bench.folder("interrupted"), reference[0], digits, after=0)
+    bench.run("interrupted", *SGD, "--resume", "ray.workers=1")
+    assert largest_difference(bench.folder("interrupted"), sgd_reference) <= 1e-6
 
 
-def test_the_deepspeed_launcher_resumes_a_ray_run(bench, reference, digits):
-    bench.cut("reference", 4, "launcher")
-    bench.run("launcher", "--resume", ray=False)
-    assert_close_to(bench.folder("launcher"), reference[0], digits, after=4)
-
-
-def test_one_worker_under_ray_resumes_it_to_the_same_weights(bench, sgd_reference):
-    bench.cut("sgd", 4, "sgd-one")
-    bench.run("sgd-one", *SGD, "--resume", "ray.workers=1", "train.zero_stage=3")
-    assert min(steps(bench.folder("sgd-one"))) == 5
-    assert largest_difference(bench.folder("sgd-one"), sgd_reference) <= 1e-6
+@pytest.mark.parametrize(("ranks", "stage"), [(1, 3), (2, 2)])
+def test_the_deepspeed_launcher_resumes_a_ray_run(bench, reference, digits, ranks, stage):
+    name = f"launcher-{ranks}"
+    bench.cut("reference", 4, name)
+    bench.run(name, "--resume", f"train.zero_stage={stage}", deepspeed=ranks)
+    assert min(steps(bench.folder(name))) == 5
+    assert_close_to(bench.folder(name), reference[0], digits, after=4)
 
 
 def test_sgd_moved_the_weights(sgd_reference, original):

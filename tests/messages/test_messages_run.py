@@ -115,7 +115,7 @@ def test_too_small_a_cluster(config, ray_cluster):
     config["ray"] = {"workers": 4, "resources_per_worker": {"CPU": 40.0}}
     message = refusal(config)
     assert "4 of 4 workers" in message
-    assert "CPU: 160 asked, 8 in the cluster" in message
+    assert "CPU: 160 asked, 4 in the cluster" in message
 
 
 def test_a_corrupt_evaluation_image(config, shards, spoil, ray_cluster):

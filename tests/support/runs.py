@@ -32,23 +32,23 @@ class Bench:
     runs: Path
     address: str
 
-    def command(self, name: str, *overrides: str, ray: bool = True) -> list[str]:
-        """The command line of run `name`, by `dist-erase run` or by the deepspeed launcher."""
-        if ray:
+    def command(self, name: str, *overrides: str, deepspeed: int = 0) -> list[str]:
+        """The command line of run `name`, by `dist-erase run` or with so many deepspeed ranks."""
+        if not deepspeed:
             start = [str(BIN / "dist-erase"), "run", str(self.config)]
             overrides = (*overrides, f"ray.address={self.address}")
         else:
             launcher = ROOT / "launchers" / "deepspeed" / "unlearn.py"
-            start = [str(BIN / "deepspeed"), "--num_accelerators", "2"]
+            start = [str(BIN / "deepspeed"), "--num_accelerators", str(deepspeed)]
             start += [str(launcher), "--config", str(self.config)]
         return [*start, f"run.name={name}", *overrides]
 
-    def start(self, name: str, *overrides: str, ray: bool = True) -> subprocess.Popen[str]:
+    def start(self, name: str, *overrides: str, deepspeed: int = 0) -> subprocess.Popen[str]:
         """Starts a run; standard output and error are one stream."""
         environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
         environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
         return subprocess.Popen(
-            self.command(name, *overrides, ray=ray),
+            self.command(name, *overrides, deepspeed=deepspeed),
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
@@ -56,9 +56,9 @@ class Bench:
             text=True,
         )
 
-    def run(self, name: str, *overrides: str, ray: bool = True, expect: int = 0) -> str:
+    def run(self, name: str, *overrides: str, deepspeed: int = 0, expect: int = 0) -> str:
         """Runs to the end; AssertionError with all it said on another exit code."""
-        return finish(self.start(name, *overrides, ray=ray), expect)
+        return finish(self.start(name, *overrides, deepspeed=deepspeed), expect)
 
     def folder(self, name: str) -> Path:
         """The run folder."""

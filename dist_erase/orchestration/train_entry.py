@@ -1,0 +1,15 @@
+"""What Ray Train is handed: its controller imports this module only to pass it on.
+
+The ranks' own module takes seconds to import (DeepSpeed, open_clip).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def train_on_rank(settings: dict[str, Any]) -> None:
+    """`worker.train_rank` with the same settings."""
+    from dist_erase.orchestration.worker import train_rank
+
+    train_rank(settings)
