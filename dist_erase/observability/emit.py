@@ -182,6 +182,7 @@ class Metrics:
     device_memory_bytes: Gauge[str]
     exporter_skipped_snapshots_total: Counter[()]
     exporter_push_failures_total: Counter[()]
+    run_start_timestamp_seconds: Gauge[()]
     run_exit_code: Gauge[()]
     run_info: Info
 

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +50,16 @@ def exposure(observe: ObserveConfig, folder: Path, *, ray_job_id: str = "") -> E
         web_config=observe.web_config,
         pushgateway=observe.pushgateway,
         ray_job_id=ray_job_id,
+        started=_started(folder),
     )
+
+
+def _started(folder: Path) -> float:
+    """When the run in `folder` was last started: each start writes its configuration there."""
+    try:
+        return (folder / CONFIG).stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
 
 
 def discovery(folder: Path) -> Path:

@@ -53,7 +53,7 @@ _AT_A_GLANCE = Row(
             title="Restarts of workers",
             about="Deaths that Ray mended by starting the workers again from a checkpoint.",
             kind="stat",
-            queries=(Query(expr=f"sum({last('worker_restarts_total')})"),),
+            queries=(Query(expr=f"max({last('worker_restarts_total')})"),),
             width=3,
             height=5,
             decimals=0,

@@ -62,6 +62,16 @@ PROGRESS = (
         help="Global L2 norm of the gradient of the last step, before clipping. Set by rank 0.",
     ),
     Definition(
+        name="dist_erase_run_start_timestamp_seconds",
+        kind="gauge",
+        unit="seconds",
+        role="exporter",
+        dashboard="progress",
+        question=_FAR,
+        help="Unix time at which this run was last started, be it by --resume or --overwrite; the "
+        "same at each of its addresses, and their label start.",
+    ),
+    Definition(
         name="dist_erase_run_exit_code",
         kind="gauge",
         role="driver",
