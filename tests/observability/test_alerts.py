@@ -59,6 +59,17 @@ def test_a_wrong_alert_is_found_by_its_test(name, wrong, tmp_path):
     assert "FAILED" in done.stdout + done.stderr
 
 
+def test_pods_without_a_run_are_not_what_the_alert_of_silent_addresses_looks_at():
+    """Their job is the one that the alert's promtool test has as idle."""
+    monitor = yaml.safe_load((ROOT / "monitoring/kubernetes/podmonitor.yml").read_text())
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    (job,) = (r["replacement"] for r in endpoint["relabelings"] if r["targetLabel"] == "job")
+    (test,) = (t for t in TESTS["tests"] if "Unreachable" in t["name"])
+    assert any(f'job="{job}"' in series["series"] for series in test["input_series"])
+    (rule,) = (rule for rule in FIRING if rule["alert"] == "DistEraseMetricsUnreachable")
+    assert f'job="{job}"' not in rule["expr"]
+
+
 @pytest.mark.parametrize("rule", FIRING, ids=NAMES)
 def test_an_alert_says_what_to_do(rule):
     assert rule["labels"]["severity"] in ("warning", "critical")
