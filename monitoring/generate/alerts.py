@@ -77,14 +77,25 @@ _FIRST = 'dist_erase_step{rank="0"}'
 _STEP = _by_run("step", 'role="student"')
 _UNFINISHED = f"{_STEP} < on (run) {_by_run('steps_planned')}"
 _SILENCE = '(time() - dist_erase_heartbeat_timestamp_seconds{role="student"})'
-_LEVEL = 'max by (run) (avg_over_time(dist_erase_mismatched_similarity{stream="forget"}[5m]))'
+# With an address a node, a rank that Ray started again elsewhere is still told by its old node.
+_CURRENT = (
+    "on (run, rank, node) (dist_erase_worker_attempt"
+    " == on (run) group_left () max by (run) (dist_erase_worker_attempt))"
+)
 _BUDGET = _by_run("retain_budget_ratio")
 
 
+def _similarity(kind: str, window: str, before: str = "") -> str:
+    """Mean similarity of forget pairs over a window, as the workers' newest attempt tells it."""
+    over = f'dist_erase_{kind}_similarity{{stream="forget"}}[{window}]{before}'
+    return f"max by (run) (avg_over_time({over}) and {_CURRENT})"
+
+
 def _matched(window: str) -> str:
-    """Mean similarity of matching forget pairs over a window."""
-    over = f'dist_erase_matched_similarity{{stream="forget"}}[{window}]'
-    return f"max by (run) (avg_over_time({over}))"
+    return _similarity("matched", window)
+
+
+_LEVEL = _similarity("mismatched", "5m")
 
 
 def _time_in(phases: str, by: str) -> str:
@@ -153,7 +164,7 @@ ALERTS: tuple[Alert, ...] = (
         alarm=FORGETTING_STUCK,
         expr=f"({_matched(f'{_MINUTES}m')} > on (run) ({_LEVEL} + {SIMILARITY_MARGIN:g}))"
         f" and on (run) (({_matched(f'{_MINUTES}m')}"
-        f" - {_matched(f'{_MINUTES}m').replace('])', f'] offset {_MINUTES}m)', 1)}) > -0.01)"
+        f" - {_similarity('matched', f'{_MINUTES}m', f' offset {_MINUTES}m')}) > -0.01)"
         f" and on (run) ({_UNFINISHED})",
         for_="5m",
         severity="warning",
@@ -219,9 +230,7 @@ ALERTS: tuple[Alert, ...] = (
     Alert(
         alarm=RANK_MISSING,
         # Silent while others of its run write, and not left over from an earlier start.
-        expr=f"({_SILENCE} > {HEARTBEAT_AGE_SECONDS:g} and on (run, rank)"
-        " (dist_erase_worker_attempt == on (run) group_left ()"
-        " max by (run) (dist_erase_worker_attempt)))"
+        expr=f"({_SILENCE} > {HEARTBEAT_AGE_SECONDS:g} and {_CURRENT})"
         f" and on (run) (min by (run) ({_SILENCE}) < {HEARTBEAT_AGE_SECONDS:g})",
         for_="1m",
         severity="critical",

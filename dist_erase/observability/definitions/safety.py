@@ -5,8 +5,10 @@ from __future__ import annotations
 from dist_erase.observability.definitions.alarms import (
     CHECKPOINT_TOO_OLD,
     CORRUPT_SAMPLES,
+    FORGETTING_STUCK,
     MEMORY_NEAR_LIMIT,
     NOT_FINITE,
+    OVER_FORGETTING,
     RANK_MISSING,
 )
 from dist_erase.observability.definitions.kinds import REASON, STREAM, Definition, Label
@@ -84,7 +86,7 @@ SAFETY = (
         kind="gauge",
         dashboard="cluster",
         question=_ALIVE,
-        alerts=(RANK_MISSING,),
+        alerts=(RANK_MISSING, FORGETTING_STUCK, OVER_FORGETTING),
         help="How often this run's workers have been started, 1 = never restarted.",
     ),
     Definition(
