@@ -177,6 +177,7 @@ class Metrics:
     worker_attempt: Gauge[()]
     worker_restarts_total: Counter[()]
     heartbeat_timestamp_seconds: Gauge[()]
+    ranks_expected: Gauge[()]
     resident_memory_bytes: Gauge[()]
     host_memory_bytes: Gauge[str]
     device_memory_bytes: Gauge[str]

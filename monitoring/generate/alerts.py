@@ -82,6 +82,17 @@ _CURRENT = (
     "on (run, rank, node) (dist_erase_worker_attempt"
     " == on (run) group_left () max by (run) (dist_erase_worker_attempt))"
 )
+_FRESH = f"count by (run) (count by (run, rank) ({_SILENCE} < {HEARTBEAT_AGE_SECONDS:g}))"
+_SILENT_RANK = (
+    f"({_SILENCE} > {HEARTBEAT_AGE_SECONDS:g} and {_CURRENT})"
+    f" and on (run) (min by (run) ({_SILENCE}) < {HEARTBEAT_AGE_SECONDS:g})"
+)
+# Of a node that is lost with its address no series is left; the driver says how many there are.
+_TOO_FEW = (
+    f"({_FRESH} < on (run) {_by_run('ranks_expected')})"
+    f" unless on (run) ({_STEP} >= on (run) {_by_run('steps_planned')})"
+    f" unless on (run) ({_SILENT_RANK})"
+)
 _BUDGET = _by_run("retain_budget_ratio")
 
 
@@ -230,13 +241,15 @@ ALERTS: tuple[Alert, ...] = (
     Alert(
         alarm=RANK_MISSING,
         # Silent while others of its run write, and not left over from an earlier start.
-        expr=f"({_SILENCE} > {HEARTBEAT_AGE_SECONDS:g} and {_CURRENT})"
-        f" and on (run) (min by (run) ({_SILENCE}) < {HEARTBEAT_AGE_SECONDS:g})",
+        expr=f"({_SILENT_RANK}) or ({_TOO_FEW})",
         for_="1m",
         severity="critical",
-        summary="Rank {{ $labels.rank }} of run " + _RUN + " is silent",
-        description=f"It has written no metrics for {_DURATION}, on node {{{{ $labels.node }}}}, "
-        "while others of its run do. They will wait for it in the next collective.",
+        summary="{{ if $labels.rank }}Rank {{ $labels.rank }}{{ else }}A rank{{ end }} of run "
+        + _RUN
+        + " is silent",
+        description=f"{{{{ if $labels.rank }}}}It has written no metrics for {_DURATION}, on node "
+        "{{ $labels.node }}, while others of its run do.{{ else }}Only {{ $value }} of the run's "
+        "ranks write metrics.{{ end }} They will wait for it in the next collective.",
     ),
     Alert(
         alarm=STRAGGLER,

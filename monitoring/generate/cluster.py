@@ -31,7 +31,10 @@ _AT_A_GLANCE = Row(
             about="Training processes that wrote metrics within the last minute. Bad: fewer than "
             "ray.workers while the run trains. None before and after training.",
             kind="stat",
-            queries=(Query(expr=f"count({_fresh}) or vector(0)"),),
+            queries=(
+                Query(expr=f"count({_fresh}) or vector(0)", legend="alive"),
+                Query(expr=f"max({last('ranks_expected')})", legend="expected"),
+            ),
             width=3,
             height=5,
             decimals=0,

@@ -107,6 +107,15 @@ SAFETY = (
         help="Unix time at which this process last wrote its metrics; every role sets it.",
     ),
     Definition(
+        name="dist_erase_ranks_expected",
+        kind="gauge",
+        role="driver",
+        dashboard="cluster",
+        question=_ALIVE,
+        alerts=(RANK_MISSING,),
+        help="How many student ranks this start of the run has. Set by the driver at the start.",
+    ),
+    Definition(
         name="dist_erase_resident_memory_bytes",
         kind="gauge",
         unit="bytes",
