@@ -138,13 +138,13 @@ SAFETY = (
         name="dist_erase_device_memory_bytes",
         kind="gauge",
         unit="bytes",
-        labels=(Label("kind", ("allocated", "reserved", "limit")),),
+        labels=(Label("kind", ("allocated", "peak", "reserved", "limit")),),
         dashboard="cluster",
         question=_MEMORY,
         when="the process uses a GPU",
         alerts=(MEMORY_NEAR_LIMIT,),
-        help="Memory of this process's GPU: held by tensors, held by PyTorch, and all of it; "
-        "students and teachers set it.",
+        help="Memory of this process's GPU: held by tensors after the last step (a teacher: batch), "
+        "at most during it, held by PyTorch, and all of it; students and teachers set it.",
     ),
     Definition(
         name="dist_erase_exporter_skipped_snapshots_total",
