@@ -93,7 +93,7 @@ _TOO_FEW = (
     f" unless on (run) ({_STEP} >= on (run) {_by_run('steps_planned')})"
     f" unless on (run) ({_SILENT_RANK})"
 )
-_BUDGET = _by_run("retain_budget_ratio")
+_OVER_BUDGET = _by_run("goal_distance_ratio", 'goal="retain_drop_above"')
 
 
 def _similarity(kind: str, window: str, before: str = "") -> str:
@@ -164,12 +164,13 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         alarm=RETAIN_DAMAGE,
-        expr=f"{_BUDGET} > 1",
+        # Not the share of the budget that is spent: a budget of 0 has none.
+        expr=f"{_OVER_BUDGET} > 0",
         for_="0s",
         severity="critical",
         summary=f"Run {_RUN} damages the retain set beyond its budget",
-        description=f"The retain set has lost {_PERCENT} of stop.retain_drop_above. The run ends "
-        "with exit code 3; the best checkpoint before is kept.",
+        description=f"The retain set has lost {_PERCENT} (in points) more than "
+        "stop.retain_drop_above. The run ends with exit code 3; the best checkpoint before is kept.",
     ),
     Alert(
         alarm=FORGETTING_STUCK,

@@ -45,7 +45,7 @@ NOT_FINITE = Alarm(
 )
 RETAIN_DAMAGE = Alarm(
     name="DistEraseRetainDamage",
-    limit=1.0,
+    limit=0.0,
     fires="the retain set has lost more than stop.retain_drop_above",
 )
 FORGETTING_STUCK = Alarm(
