@@ -170,7 +170,8 @@ ALERTS: tuple[Alert, ...] = (
         severity="critical",
         summary=f"Run {_RUN} damages the retain set beyond its budget",
         description=f"The retain set has lost {_PERCENT} (in points) more than "
-        "stop.retain_drop_above. The run ends with exit code 3; the best checkpoint before is kept.",
+        "stop.retain_drop_above. The run ends with exit code 3; the best checkpoint before is "
+        "kept.",
     ),
     Alert(
         alarm=FORGETTING_STUCK,
@@ -232,7 +233,7 @@ ALERTS: tuple[Alert, ...] = (
     Alert(
         alarm=MEMORY_NEAR_LIMIT,
         expr=f"{_share('host', 'used')} > {MEMORY_SHARE:g}"
-        f" or {_share('device', 'allocated')} > {MEMORY_SHARE:g}",
+        f" or {_share('device', 'peak')} > {MEMORY_SHARE:g}",
         for_="2m",
         severity="critical",
         summary="Node {{ $labels.node }} of run " + _RUN + " is nearly out of memory",

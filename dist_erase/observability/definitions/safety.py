@@ -143,8 +143,8 @@ SAFETY = (
         question=_MEMORY,
         when="the process uses a GPU",
         alerts=(MEMORY_NEAR_LIMIT,),
-        help="Memory of this process's GPU: held by tensors after the last step (a teacher: batch), "
-        "at most during it, held by PyTorch, and all of it; students and teachers set it.",
+        help="Memory of this process's GPU: held by tensors after the last step (a teacher: "
+        "batch), at most during it, held by PyTorch, and all of it; students and teachers set it.",
     ),
     Definition(
         name="dist_erase_exporter_skipped_snapshots_total",
