@@ -116,9 +116,11 @@ def _time_in(phases: str, by: str) -> str:
 
 
 def _share(of: str, kind: str) -> str:
-    """The fullest memory of each node, as a share of its limit."""
+    """The fullest memory of each node, as a share of its limit; dead processes tell nothing."""
     used, limit = (f'dist_erase_{of}_memory_bytes{{kind="{name}"}}' for name in (kind, "limit"))
-    return f"max by (run, node) ({used} / ignoring (kind) {limit})"
+    beat = "time() - dist_erase_heartbeat_timestamp_seconds"
+    alive = f"on (run, role, rank, node) ({beat} < {HEARTBEAT_AGE_SECONDS:g})"
+    return f"max by (run, node) (({used} and {alive}) / ignoring (kind) {limit})"
 
 
 _OWN_WORK = "run_rank:dist_erase_own_work_seconds:rate5m"

@@ -22,6 +22,7 @@ _fresh = (
     f"(time() - {of('heartbeat_timestamp_seconds', where(RUN, role='student'))}) < "
     f"{HEARTBEAT_AGE_SECONDS:g}"
 )
+_ALIVE_NOW = f"(time() - {of('heartbeat_timestamp_seconds', RUN)} < {HEARTBEAT_AGE_SECONDS:g})"
 
 _AT_A_GLANCE = Row(
     title="At a glance",
@@ -112,7 +113,8 @@ _AT_A_GLANCE = Row(
             kind="gauge",
             queries=(
                 Query(
-                    expr=f"max({of('host_memory_bytes', where(RUN, kind='used'))}"
+                    expr=f"max(({of('host_memory_bytes', where(RUN, kind='used'))}"
+                    f" and on (role, rank, node) {_ALIVE_NOW})"
                     f" / ignoring (kind) {of('host_memory_bytes', where(RUN, kind='limit'))})"
                 ),
             ),

@@ -103,7 +103,7 @@ SAFETY = (
         unit="seconds",
         dashboard="cluster",
         question=_ALIVE,
-        alerts=(RANK_MISSING,),
+        alerts=(RANK_MISSING, MEMORY_NEAR_LIMIT),
         help="Unix time at which this process last wrote its metrics; every role sets it.",
     ),
     Definition(
