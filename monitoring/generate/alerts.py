@@ -125,7 +125,11 @@ def _share(of: str, kind: str) -> str:
 
 _OWN_WORK = "run_rank:dist_erase_own_work_seconds:rate5m"
 _MEAN_STEP = "run:dist_erase_step_seconds:rate5m"
-_MEDIAN_WORK = f"quantile by (run) (0.5, {_OWN_WORK})"
+# The median of two is their mean: there the other rank is what one is compared with.
+_MEDIAN_WORK = (
+    f"(min by (run) ({_OWN_WORK}) and on (run) count by (run) ({_OWN_WORK}) < 3"
+    f" or on (run) quantile by (run) (0.5, {_OWN_WORK}))"
+)
 _WORK = _time_in("data_wait|teacher_wait|forward", "run, rank")
 
 # name → expression, each a mean over the steps of five minutes
@@ -264,7 +268,7 @@ ALERTS: tuple[Alert, ...] = (
         severity="warning",
         summary="Rank {{ $labels.rank }} of run " + _RUN + " holds the others up",
         description=f"Its own work takes {_DURATION} a step, more than {STRAGGLER_RATIO:g} times "
-        "the median rank's.",
+        "the median rank's (of two: the other's).",
     ),
     Alert(
         alarm=UNREACHABLE,

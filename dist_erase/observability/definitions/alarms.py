@@ -93,7 +93,8 @@ RANK_MISSING = Alarm(
 STRAGGLER = Alarm(
     name="DistEraseStraggler",
     limit=STRAGGLER_RATIO,
-    fires=f"a rank's own work takes more than {STRAGGLER_RATIO:g} times the median rank's",
+    fires=f"a rank's own work takes more than {STRAGGLER_RATIO:g} times the median rank's (of two "
+    "ranks: the other's), for ten minutes",
 )
 UNREACHABLE = Alarm(
     name="DistEraseMetricsUnreachable", fires="a run's metrics address does not answer"
