@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from monitoring.generate.files import BOARDS
+from monitoring.generate.marks import MARKS
 from monitoring.generate.promql import RUN, RUNS, last, where
 
 pytestmark = pytest.mark.skipif(
@@ -29,7 +30,7 @@ TWO_STARTS = {
     f'{STARTED}{{run="other",role="exporter",rank="0",start="1"}}': "1+0x5 stale",
     'dist_erase_step{run="other",role="student",rank="0",start="1"}': "70+0x5 stale",
 }
-FILLED = {"run": "r", "__range": "30m", "__rate_interval": "2m", "rank": ".*", "node": ".*"}
+FILLED = {"run": "r", "__range": "30m", "__rate_interval": "150s", "rank": ".*", "node": ".*"}
 
 
 def fails(tmp_path, expr, at, expected, series, interval="1m"):
@@ -87,3 +88,28 @@ def test_single_numbers_are_of_the_newest_start(tmp_path, expr, at, expected):
 def test_numbers_of_all_starts_would_be_found(tmp_path):
     expr = f"max(last_over_time(dist_erase_step{{{RUN}}}[$__range]))"
     assert "FAILED" in fails(tmp_path, expr, "20m", {"{}": 10}, TWO_STARTS)
+
+
+WORKER = 'run="r",role="student",rank="0",node="a"'
+# A checkpoint at minutes 5 and 10, a live evaluation at 3 and 10; the workers die and are started
+# again at minute 14, from the checkpoint, and evaluate at 20.
+RESTARTED = {
+    f"dist_erase_checkpoint_seconds_count{{{WORKER}}}": "0+0x4 1+0x4 2+0x3 0+0x15",
+    f"dist_erase_checkpoint_timestamp_seconds{{{WORKER}}}": "0+0x4 300+0x4 600+0x3 840+0x15",
+    f"dist_erase_evaluations_total{{{WORKER}}}": "0+0x2 1+0x6 2+0x3 0+0x5 1+0x9",
+    f"dist_erase_worker_attempt{{{WORKER}}}": "1+0x13 2+0x15",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "minutes"),
+    [("Checkpoints", (5, 10)), ("Evaluations", (3, 10, 20)), ("Restarts", (14,))],
+)
+def test_marks_stand_where_something_happened_and_nowhere_else(tmp_path, name, minutes):
+    (mark,) = (mark for mark in MARKS if mark.name == name)
+    # Rates look back over three samples, so that each event is positive at two of promtool's samples.
+    expr = f"count_over_time(({mark.expr})[28m:1m])"
+    assert fails(tmp_path, expr, "28m", {"{}": 2 * len(minutes)}, RESTARTED) == ""
+    for minute in minutes:
+        assert fails(tmp_path, f"({mark.expr}) > bool 0", f"{minute}m", {"{}": 1}, RESTARTED) == ""
+        assert fails(tmp_path, mark.expr, f"{minute - 1}m", {}, RESTARTED) == ""
