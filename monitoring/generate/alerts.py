@@ -25,6 +25,7 @@ from dist_erase.observability.definitions.alarms import (
     RETAIN_DAMAGE,
     SIMILARITY_MARGIN,
     STALLED,
+    STALLED_FOR_MINUTES,
     STRAGGLER,
     STRAGGLER_RATIO,
     UNREACHABLE,
@@ -76,6 +77,11 @@ def _braced(labels: str) -> str:
 _FIRST = 'dist_erase_step{rank="0"}'
 _STEP = _by_run("step", 'role="student"')
 _UNFINISHED = f"{_STEP} < on (run) {_by_run('steps_planned')}"
+# Rank 0 tells a step, be it 0, once it has model and data; before that it may hang as well.
+_NOT_BEGUN = (
+    f"max by (run) (time() - dist_erase_run_start_timestamp_seconds) > {NO_STEP_MINUTES} * 60"
+    f" unless on (run) {_STEP} unless on (run) dist_erase_run_exit_code"
+)
 _SILENCE = '(time() - dist_erase_heartbeat_timestamp_seconds{role="student"})'
 # With an address a node, a rank that Ray started again elsewhere is still told by its old node.
 _CURRENT = (
@@ -150,13 +156,14 @@ ALERTS: tuple[Alert, ...] = (
         # by a goal, only measures and reports; one that has ended is gone from Prometheus.
         expr=f"(max by (run) (changes({_FIRST}[{NO_STEP_MINUTES}m])) == 0"
         f" and on (run) max by (run) ({_FIRST} offset {NO_STEP_MINUTES}m))"
-        f" and on (run) ({_UNFINISHED})",
-        for_="5m",
+        f" and on (run) ({_UNFINISHED})"
+        f" or ({_NOT_BEGUN})",
+        for_=f"{STALLED_FOR_MINUTES}m",
         severity="critical",
         summary=f"Run {_RUN} makes no steps",
-        description=f"No step was finished for {NO_STEP_MINUTES} minutes and more, and the run is "
-        "not at its end. Look for the stacks of its data workers in the run folder, and at the "
-        "ranks and replicas that are silent.",
+        description=f"No step was finished for {NO_STEP_MINUTES + STALLED_FOR_MINUTES} minutes and "
+        "more, and the run is not at its end. Look for the stacks of its data workers in the run "
+        "folder, and at the ranks and replicas that are silent.",
     ),
     Alert(
         alarm=NOT_FINITE,

@@ -123,7 +123,7 @@ def test_checkpoints_evaluations_and_restarts_are_marked(watched, board, mark):
     event = {"Checkpoints": "checkpoint", "Evaluations": "evaluation"}.get(mark["name"])
     if event is not None:
         done = [row["time"] for row in rows(watched.folder) if row.get("event") == event]
-        # Marks of events that are near to each other are one; none stands alone, as after a restart.
+        # Events near to each other are one mark; none is without one, as at a restart.
         assert len(times) <= len(done)
         assert all(any(-1 < at - one < LATE_SECONDS for one in done) for at in times), (times, done)
 

@@ -107,7 +107,7 @@ RESTARTED = {
 )
 def test_marks_stand_where_something_happened_and_nowhere_else(tmp_path, name, minutes):
     (mark,) = (mark for mark in MARKS if mark.name == name)
-    # Rates look back over three samples, so that each event is positive at two of promtool's samples.
+    # Rates look back over three samples, so that each event is positive at two of them.
     expr = f"count_over_time(({mark.expr})[28m:1m])"
     assert fails(tmp_path, expr, "28m", {"{}": 2 * len(minutes)}, RESTARTED) == ""
     for minute in minutes:

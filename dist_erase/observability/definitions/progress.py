@@ -69,6 +69,7 @@ PROGRESS = (
         role="exporter",
         dashboard="progress",
         question=_FAR,
+        alerts=(STALLED,),
         help="Unix time at which this run was last started, be it by --resume or --overwrite; the "
         "same at each of its addresses, and their label start.",
     ),
@@ -78,6 +79,7 @@ PROGRESS = (
         role="driver",
         dashboard="progress",
         question=_FAR,
+        alerts=(STALLED,),
         help="How the run ended, as its exit code; absent until then, and served in the time of "
         "grace.",
     ),
