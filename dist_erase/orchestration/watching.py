@@ -23,7 +23,7 @@ from dist_erase.observability.scrape import read_folder
 from dist_erase.observability.snapshot import NODE, SnapshotWriter, on_this_node
 from dist_erase.observability.sources import FolderSource, Source, Update
 from dist_erase.observability.state import RunState
-from dist_erase.orchestration.run_folder import CONFIG, METRICS, ROWS
+from dist_erase.orchestration.run_folder import CONFIG, METRICS, ROWS, announced, discovery
 
 _POLL_SECONDS = 0.2
 
@@ -62,16 +62,10 @@ def _started(folder: Path) -> float:
         return time.time()
 
 
-def discovery(folder: Path) -> Path:
-    """Where service discovery files of the run lie, one for each address, while it lives."""
-    return folder.parent / ".file_sd"
-
-
 def addresses(folder: Path) -> list[str]:
     """URLs of the metrics of the run in `folder`, the driver's first; none when it has ended."""
-    files = discovery(folder)
     found = []
-    for path in [files / f"{folder.name}.json", *sorted(files.glob(f"{folder.name}@*.json"))]:
+    for path in announced(folder):
         try:
             target = json.loads(path.read_text(encoding="utf-8"))[0]
             scheme = target["labels"].get("__scheme__", "http")
