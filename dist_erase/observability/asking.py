@@ -27,7 +27,9 @@ def get(url: str, agent: str) -> str:
         OSError: there is no answer, or none that can be trusted.
         ValueError: what answers does not speak HTTP.
     """
-    request = urllib.request.Request(url, headers={"User-Agent": agent, **_password(url)})
+    request = urllib.request.Request(url, headers={"User-Agent": agent})
+    for name, value in _password(url).items():  # for this host alone, not where it redirects to
+        request.add_unredirected_header(name, value)
     with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:
         content: bytes = answer.read(_LARGEST_ANSWER)
     return content.decode("utf-8", "replace").translate(_CONTROL)

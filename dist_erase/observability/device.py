@@ -18,10 +18,12 @@ _PEAKS = (
 
 
 def record_device_memory(metrics: Metrics, device: torch.device) -> None:
-    """Sets `device_memory_bytes`; nothing on a CPU."""
+    """Sets `device_memory_bytes`; nothing on a CPU. The peak is that since the last call."""
     if device.type != "cuda":
         return
     metrics.device_memory_bytes.set(torch.cuda.memory_allocated(device), "allocated")
+    metrics.device_memory_bytes.set(torch.cuda.max_memory_allocated(device), "peak")
+    torch.cuda.reset_peak_memory_stats(device)
     metrics.device_memory_bytes.set(torch.cuda.memory_reserved(device), "reserved")
     metrics.device_memory_bytes.set(torch.cuda.get_device_properties(device).total_memory, "limit")
 

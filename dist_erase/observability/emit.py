@@ -177,11 +177,13 @@ class Metrics:
     worker_attempt: Gauge[()]
     worker_restarts_total: Counter[()]
     heartbeat_timestamp_seconds: Gauge[()]
+    ranks_expected: Gauge[()]
     resident_memory_bytes: Gauge[()]
     host_memory_bytes: Gauge[str]
     device_memory_bytes: Gauge[str]
     exporter_skipped_snapshots_total: Counter[()]
     exporter_push_failures_total: Counter[()]
+    run_start_timestamp_seconds: Gauge[()]
     run_exit_code: Gauge[()]
     run_info: Info
 

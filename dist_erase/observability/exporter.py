@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 
 from dist_erase import storage
+from dist_erase.observability.definitions.kinds import START
 from dist_erase.observability.emit import Metrics
-from dist_erase.observability.merge import merge
+from dist_erase.observability.merge import labelled, merge
 from dist_erase.observability.pushing import Pusher
 from dist_erase.observability.server import Answer, Server
 from dist_erase.observability.snapshot import from_text, on_this_node, to_text, without_created
@@ -43,6 +44,8 @@ class Exposure:
         web_config: file with TLS and passwords; None = neither.
         pushgateway: URL to push to; None = nowhere.
         ray_job_id: becomes a label of the target; "" without Ray.
+        started: Unix time of this start of the run; becomes the label `start` of every series, so
+            that queries can tell it from earlier ones, whatever else is the same.
     """
 
     run: str
@@ -53,6 +56,7 @@ class Exposure:
     web_config: str | None = None
     pushgateway: str | None = None
     ray_job_id: str = ""
+    started: float = field(default_factory=time.time)
 
     def file_sd(self, node: str | None) -> Path:
         """The file of the whole run's address, or of one node's."""
@@ -80,6 +84,7 @@ class RunExporter:
         self._exposure = exposure
         self._file_sd = exposure.file_sd(node)
         self._own = Metrics(run=exposure.run, role="exporter", rank=0)
+        self._own.run_start_timestamp_seconds.set(exposure.started)
         self._started = time.monotonic()
         self._is_whole_run = node is None
         self._watchers = Watchers()
@@ -160,7 +165,8 @@ class RunExporter:
                 snapshots.append(from_text(path.read_text(encoding="utf-8")))
             except (OSError, ValueError, IndexError):
                 self._own.exporter_skipped_snapshots_total.inc(1)
-        return merge([*snapshots, without_created(self._own.registry.collect())])
+        found = merge([*snapshots, without_created(self._own.registry.collect())])
+        return labelled(found, START, f"{self._exposure.started:.0f}")
 
     def _answer(self, path: str, agent: str | None) -> Answer:
         if path == "/metrics":

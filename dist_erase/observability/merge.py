@@ -28,6 +28,14 @@ def merge(snapshots: Iterable[Iterable[Metric]]) -> list[Metric]:
     return [families[name] for name in sorted(families)]
 
 
+def labelled(families: Iterable[Metric], name: str, value: str) -> list[Metric]:
+    """The families with one more label on every series."""
+    found = list(families)
+    for family in found:
+        family.samples = [s._replace(labels={**s.labels, name: value}) for s in family.samples]
+    return found
+
+
 def identity(sample: Sample) -> tuple[object, ...]:
     """What makes two samples the same series."""
     if sample.name.endswith("_info"):

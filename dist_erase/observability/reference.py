@@ -9,14 +9,15 @@ import sys
 from collections.abc import Iterator
 
 from dist_erase.observability.definitions.alarms import ALARMS, Alarm
+from dist_erase.observability.definitions.kinds import START
 from dist_erase.observability.metrics import COMMON_LABELS, DEFINITIONS, Dashboard, Definition
 
 _HEAD = f"""\
 # Metrics
 
 Made from the code by `make generate`; do not edit. Every series also has the labels
-{", ".join(f"`{label}`" for label in COMMON_LABELS)}. How to scrape them, and how a metric is
-renamed or removed: [metrics.md](../metrics.md).
+{", ".join(f"`{label}`" for label in (*COMMON_LABELS, START))}.
+How to scrape them, and how a metric is renamed or removed: [metrics.md](../metrics.md).
 
 A metric without a unit is a plain number; `seconds`, `bytes` and `ratio` (0 to 1 unless its meaning
 says otherwise) end the name. Counters start at 0 with their process, so ask for `rate` or

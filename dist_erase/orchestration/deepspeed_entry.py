@@ -30,7 +30,7 @@ from dist_erase.errors import (
 )
 from dist_erase.models.frozen import load_frozen
 from dist_erase.observability.emit import Metrics
-from dist_erase.observability.exporter import RunExporter
+from dist_erase.observability.exporter import Exposure, RunExporter
 from dist_erase.orchestration.ending import ending
 from dist_erase.orchestration.evidence import (
     measure_erased,
@@ -97,7 +97,10 @@ def _run(config: RunConfig, options: argparse.Namespace, stop: threading.Event) 
     with ExitStack() as stack:
         folder = context.from_first(lambda: _claim(config, options, context.world, stack))
         metrics_at = context.from_first(lambda: metrics_folder(config.observe, folder))
-        metrics = _on_every_rank(context, lambda: _show(config, folder, metrics_at, context, stack))
+        shown = context.from_first(lambda: exposure(config.observe, folder))
+        metrics = _on_every_rank(
+            context, lambda: _show(config, folder, metrics_at, shown, context, stack)
+        )
         missed: list[str] = []
         if context.is_first:
             missed = stack.enter_context(ending(folder, metrics))
@@ -129,7 +132,12 @@ def _claim(config: RunConfig, options: argparse.Namespace, world: int, stack: Ex
 
 
 def _show(
-    config: RunConfig, folder: Path, metrics_at: Path, context: RankContext, stack: ExitStack
+    config: RunConfig,
+    folder: Path,
+    metrics_at: Path,
+    shown: Exposure,
+    context: RankContext,
+    stack: ExitStack,
 ) -> Metrics | None:
     """Rank 0 shows the run, and the first rank of another node the processes there."""
     if context.is_first:
@@ -137,7 +145,6 @@ def _show(
         state_facts(metrics, config, world=context.world)
         return metrics
     if config.observe.per_node and _local_rank() == 0:
-        shown = exposure(config.observe, folder)
         exporter = RunExporter(metrics_at, shown, node=platform.node())
         stack.callback(exporter.close)
     return None

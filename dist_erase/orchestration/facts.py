@@ -9,7 +9,8 @@ from dist_erase.orchestration.evidence import versions
 
 
 def state_facts(metrics: Metrics, config: RunConfig, *, world: int, ray_job_id: str = "") -> None:
-    """Sets `run_info` and the configured goals."""
+    """Sets `run_info`, the number of ranks and the configured goals."""
+    metrics.ranks_expected.set(world)
     found = versions()
     metrics.run_info.set(
         version=found.pop("dist_erase"),

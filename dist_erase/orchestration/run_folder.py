@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import shutil
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ END = "end.json"
 FATAL = "user_error.json"
 ROWS = "metrics.jsonl"
 METRICS = "metrics"
+DISCOVERY = ".file_sd"
 INDEX = ".index"
 # What may differ between the parts of one run: where and how it runs, never what it learns.
 _MAY_CHANGE = (
@@ -100,8 +102,22 @@ def claim(
     (folder / FATAL).unlink(missing_ok=True)
     (folder / END).unlink(missing_ok=True)
     shutil.rmtree(folder / METRICS, ignore_errors=True)  # of the ranks of an earlier part
+    for left in announced(folder):  # by a driver that was killed
+        left.unlink(missing_ok=True)
     write_json(stored, {"hash": config_hash(config), "config": config.model_dump(mode="json")})
     return folder
+
+
+def discovery(folder: Path) -> Path:
+    """Where service discovery files of the run lie, one for each address, while it lives."""
+    return folder.parent / DISCOVERY
+
+
+def announced(folder: Path) -> list[Path]:
+    """Those that are there: the driver's first, then the nodes'."""
+    files, run = discovery(folder), folder.name
+    nodes = sorted(files.glob(f"{glob.escape(run)}@*.json"))
+    return [path for path in (files / f"{run}.json", *nodes) if path.exists()]
 
 
 def discard_unstarted(folder: Path) -> None:

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from dist_erase.observability.scrape import read_folder
 from dist_erase.observability.snapshot import NODE, SnapshotWriter, on_this_node
 from dist_erase.observability.sources import FolderSource, Source, Update
 from dist_erase.observability.state import RunState
-from dist_erase.orchestration.run_folder import CONFIG, METRICS, ROWS
+from dist_erase.orchestration.run_folder import CONFIG, METRICS, ROWS, announced, discovery
 
 _POLL_SECONDS = 0.2
 
@@ -49,19 +50,22 @@ def exposure(observe: ObserveConfig, folder: Path, *, ray_job_id: str = "") -> E
         web_config=observe.web_config,
         pushgateway=observe.pushgateway,
         ray_job_id=ray_job_id,
+        started=_started(folder),
     )
 
 
-def discovery(folder: Path) -> Path:
-    """Where service discovery files of the run lie, one for each address, while it lives."""
-    return folder.parent / ".file_sd"
+def _started(folder: Path) -> float:
+    """When the run in `folder` was last started: each start writes its configuration there."""
+    try:
+        return (folder / CONFIG).stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
 
 
 def addresses(folder: Path) -> list[str]:
     """URLs of the metrics of the run in `folder`, the driver's first; none when it has ended."""
-    files = discovery(folder)
     found = []
-    for path in [files / f"{folder.name}.json", *sorted(files.glob(f"{folder.name}@*.json"))]:
+    for path in announced(folder):
         try:
             target = json.loads(path.read_text(encoding="utf-8"))[0]
             scheme = target["labels"].get("__scheme__", "http")

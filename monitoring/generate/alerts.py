@@ -25,6 +25,7 @@ from dist_erase.observability.definitions.alarms import (
     RETAIN_DAMAGE,
     SIMILARITY_MARGIN,
     STALLED,
+    STALLED_FOR_MINUTES,
     STRAGGLER,
     STRAGGLER_RATIO,
     UNREACHABLE,
@@ -76,15 +77,42 @@ def _braced(labels: str) -> str:
 _FIRST = 'dist_erase_step{rank="0"}'
 _STEP = _by_run("step", 'role="student"')
 _UNFINISHED = f"{_STEP} < on (run) {_by_run('steps_planned')}"
+# Rank 0 tells a step, be it 0, once it has model and data; before that it may hang as well.
+_NOT_BEGUN = (
+    f"max by (run) (time() - dist_erase_run_start_timestamp_seconds) > {NO_STEP_MINUTES} * 60"
+    f" unless on (run) {_STEP} unless on (run) dist_erase_run_exit_code"
+)
 _SILENCE = '(time() - dist_erase_heartbeat_timestamp_seconds{role="student"})'
-_LEVEL = 'max by (run) (avg_over_time(dist_erase_mismatched_similarity{stream="forget"}[5m]))'
-_BUDGET = _by_run("retain_budget_ratio")
+# With an address a node, a rank that Ray started again elsewhere is still told by its old node.
+_CURRENT = (
+    "on (run, rank, node) (dist_erase_worker_attempt"
+    " == on (run) group_left () max by (run) (dist_erase_worker_attempt))"
+)
+_FRESH = f"count by (run) (count by (run, rank) ({_SILENCE} < {HEARTBEAT_AGE_SECONDS:g}))"
+_SILENT_RANK = (
+    f"({_SILENCE} > {HEARTBEAT_AGE_SECONDS:g} and {_CURRENT})"
+    f" and on (run) (min by (run) ({_SILENCE}) < {HEARTBEAT_AGE_SECONDS:g})"
+)
+# Of a node that is lost with its address no series is left; the driver says how many there are.
+_TOO_FEW = (
+    f"({_FRESH} < on (run) {_by_run('ranks_expected')})"
+    f" unless on (run) ({_STEP} >= on (run) {_by_run('steps_planned')})"
+    f" unless on (run) ({_SILENT_RANK})"
+)
+_OVER_BUDGET = _by_run("goal_distance_ratio", 'goal="retain_drop_above"')
+
+
+def _similarity(kind: str, window: str, before: str = "") -> str:
+    """Mean similarity of forget pairs over a window, as the workers' newest attempt tells it."""
+    over = f'dist_erase_{kind}_similarity{{stream="forget"}}[{window}]{before}'
+    return f"max by (run) (avg_over_time({over}) and {_CURRENT})"
 
 
 def _matched(window: str) -> str:
-    """Mean similarity of matching forget pairs over a window."""
-    over = f'dist_erase_matched_similarity{{stream="forget"}}[{window}]'
-    return f"max by (run) (avg_over_time({over}))"
+    return _similarity("matched", window)
+
+
+_LEVEL = _similarity("mismatched", "5m")
 
 
 def _time_in(phases: str, by: str) -> str:
@@ -94,14 +122,20 @@ def _time_in(phases: str, by: str) -> str:
 
 
 def _share(of: str, kind: str) -> str:
-    """The fullest memory of each node, as a share of its limit."""
+    """The fullest memory of each node, as a share of its limit; dead processes tell nothing."""
     used, limit = (f'dist_erase_{of}_memory_bytes{{kind="{name}"}}' for name in (kind, "limit"))
-    return f"max by (run, node) ({used} / ignoring (kind) {limit})"
+    beat = "time() - dist_erase_heartbeat_timestamp_seconds"
+    alive = f"on (run, role, rank, node) ({beat} < {HEARTBEAT_AGE_SECONDS:g})"
+    return f"max by (run, node) (({used} and {alive}) / ignoring (kind) {limit})"
 
 
 _OWN_WORK = "run_rank:dist_erase_own_work_seconds:rate5m"
 _MEAN_STEP = "run:dist_erase_step_seconds:rate5m"
-_MEDIAN_WORK = f"quantile by (run) (0.5, {_OWN_WORK})"
+# The median of two is their mean: there the other rank is what one is compared with.
+_MEDIAN_WORK = (
+    f"(min by (run) ({_OWN_WORK}) and on (run) count by (run) ({_OWN_WORK}) < 3"
+    f" or on (run) quantile by (run) (0.5, {_OWN_WORK}))"
+)
 _WORK = _time_in("data_wait|teacher_wait|forward", "run, rank")
 
 # name → expression, each a mean over the steps of five minutes
@@ -122,13 +156,14 @@ ALERTS: tuple[Alert, ...] = (
         # by a goal, only measures and reports; one that has ended is gone from Prometheus.
         expr=f"(max by (run) (changes({_FIRST}[{NO_STEP_MINUTES}m])) == 0"
         f" and on (run) max by (run) ({_FIRST} offset {NO_STEP_MINUTES}m))"
-        f" and on (run) ({_UNFINISHED})",
-        for_="5m",
+        f" and on (run) ({_UNFINISHED})"
+        f" or ({_NOT_BEGUN})",
+        for_=f"{STALLED_FOR_MINUTES}m",
         severity="critical",
         summary=f"Run {_RUN} makes no steps",
-        description=f"No step was finished for {NO_STEP_MINUTES} minutes and more, and the run is "
-        "not at its end. Look for the stacks of its data workers in the run folder, and at the "
-        "ranks and replicas that are silent.",
+        description=f"No step was finished for {NO_STEP_MINUTES + STALLED_FOR_MINUTES} minutes and "
+        "more, and the run is not at its end. Look for the stacks of its data workers in the run "
+        "folder, and at the ranks and replicas that are silent.",
     ),
     Alert(
         alarm=NOT_FINITE,
@@ -142,18 +177,20 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         alarm=RETAIN_DAMAGE,
-        expr=f"{_BUDGET} > 1",
+        # Not the share of the budget that is spent: a budget of 0 has none.
+        expr=f"{_OVER_BUDGET} > 0",
         for_="0s",
         severity="critical",
         summary=f"Run {_RUN} damages the retain set beyond its budget",
-        description=f"The retain set has lost {_PERCENT} of stop.retain_drop_above. The run ends "
-        "with exit code 3; the best checkpoint before is kept.",
+        description=f"The retain set has lost {_PERCENT} (in points) more than "
+        "stop.retain_drop_above. The run ends with exit code 3; the best checkpoint before is "
+        "kept.",
     ),
     Alert(
         alarm=FORGETTING_STUCK,
         expr=f"({_matched(f'{_MINUTES}m')} > on (run) ({_LEVEL} + {SIMILARITY_MARGIN:g}))"
         f" and on (run) (({_matched(f'{_MINUTES}m')}"
-        f" - {_matched(f'{_MINUTES}m').replace('])', f'] offset {_MINUTES}m)', 1)}) > -0.01)"
+        f" - {_similarity('matched', f'{_MINUTES}m', f' offset {_MINUTES}m')}) > -0.01)"
         f" and on (run) ({_UNFINISHED})",
         for_="5m",
         severity="warning",
@@ -209,7 +246,7 @@ ALERTS: tuple[Alert, ...] = (
     Alert(
         alarm=MEMORY_NEAR_LIMIT,
         expr=f"{_share('host', 'used')} > {MEMORY_SHARE:g}"
-        f" or {_share('device', 'allocated')} > {MEMORY_SHARE:g}",
+        f" or {_share('device', 'peak')} > {MEMORY_SHARE:g}",
         for_="2m",
         severity="critical",
         summary="Node {{ $labels.node }} of run " + _RUN + " is nearly out of memory",
@@ -219,15 +256,15 @@ ALERTS: tuple[Alert, ...] = (
     Alert(
         alarm=RANK_MISSING,
         # Silent while others of its run write, and not left over from an earlier start.
-        expr=f"({_SILENCE} > {HEARTBEAT_AGE_SECONDS:g} and on (run, rank)"
-        " (dist_erase_worker_attempt == on (run) group_left ()"
-        " max by (run) (dist_erase_worker_attempt)))"
-        f" and on (run) (min by (run) ({_SILENCE}) < {HEARTBEAT_AGE_SECONDS:g})",
+        expr=f"({_SILENT_RANK}) or ({_TOO_FEW})",
         for_="1m",
         severity="critical",
-        summary="Rank {{ $labels.rank }} of run " + _RUN + " is silent",
-        description=f"It has written no metrics for {_DURATION}, on node {{{{ $labels.node }}}}, "
-        "while others of its run do. They will wait for it in the next collective.",
+        summary="{{ if $labels.rank }}Rank {{ $labels.rank }}{{ else }}A rank{{ end }} of run "
+        + _RUN
+        + " is silent",
+        description=f"{{{{ if $labels.rank }}}}It has written no metrics for {_DURATION}, on node "
+        "{{ $labels.node }}, while others of its run do.{{ else }}Only {{ $value }} of the run's "
+        "ranks write metrics.{{ end }} They will wait for it in the next collective.",
     ),
     Alert(
         alarm=STRAGGLER,
@@ -238,7 +275,7 @@ ALERTS: tuple[Alert, ...] = (
         severity="warning",
         summary="Rank {{ $labels.rank }} of run " + _RUN + " holds the others up",
         description=f"Its own work takes {_DURATION} a step, more than {STRAGGLER_RATIO:g} times "
-        "the median rank's.",
+        "the median rank's (of two: the other's).",
     ),
     Alert(
         alarm=UNREACHABLE,

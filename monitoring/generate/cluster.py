@@ -22,6 +22,7 @@ _fresh = (
     f"(time() - {of('heartbeat_timestamp_seconds', where(RUN, role='student'))}) < "
     f"{HEARTBEAT_AGE_SECONDS:g}"
 )
+_ALIVE_NOW = f"(time() - {of('heartbeat_timestamp_seconds', RUN)} < {HEARTBEAT_AGE_SECONDS:g})"
 
 _AT_A_GLANCE = Row(
     title="At a glance",
@@ -31,7 +32,10 @@ _AT_A_GLANCE = Row(
             about="Training processes that wrote metrics within the last minute. Bad: fewer than "
             "ray.workers while the run trains. None before and after training.",
             kind="stat",
-            queries=(Query(expr=f"count({_fresh}) or vector(0)"),),
+            queries=(
+                Query(expr=f"count({_fresh}) or vector(0)", legend="alive"),
+                Query(expr=f"max({last('ranks_expected')})", legend="expected"),
+            ),
             width=3,
             height=5,
             decimals=0,
@@ -53,7 +57,7 @@ _AT_A_GLANCE = Row(
             title="Restarts of workers",
             about="Deaths that Ray mended by starting the workers again from a checkpoint.",
             kind="stat",
-            queries=(Query(expr=f"sum({last('worker_restarts_total')})"),),
+            queries=(Query(expr=f"max({last('worker_restarts_total')})"),),
             width=3,
             height=5,
             decimals=0,
@@ -109,7 +113,8 @@ _AT_A_GLANCE = Row(
             kind="gauge",
             queries=(
                 Query(
-                    expr=f"max({of('host_memory_bytes', where(RUN, kind='used'))}"
+                    expr=f"max(({of('host_memory_bytes', where(RUN, kind='used'))}"
+                    f" and on (role, rank, node) {_ALIVE_NOW})"
                     f" / ignoring (kind) {of('host_memory_bytes', where(RUN, kind='limit'))})"
                 ),
             ),

@@ -49,7 +49,8 @@ MEMORY = Row(
         ),
         Panel(
             title="Memory of each device",
-            about="GPU memory by kind. Bad: reserved close to all there is.",
+            about="GPU memory by kind; peak is the most that tensors held within a step. Bad: peak "
+            "close to limit. Reserved close to it is usual: PyTorch keeps what was freed.",
             kind="lines",
             queries=(
                 Query(

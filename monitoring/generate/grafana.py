@@ -132,7 +132,6 @@ def _mark(annotation: Annotation) -> sdk.AnnotationQuery:
         .expr(annotation.expr)
         .title_format(annotation.title)
         .step("15s")
-        .use_value_for_time(annotation.at_value)
     )
 
 

@@ -25,8 +25,15 @@ def selector(metric: str, labels: str) -> str:
 
 
 def last(metric: str, labels: str = RUN) -> str:
-    """The last value within the time shown: runs that have ended keep theirs."""
-    return f"last_over_time({selector(metric, labels)}[$__range])"
+    """The last value within the time shown, of the newest start of each run.
+
+    Runs that have ended keep theirs. A start that was resumed or replaced has other labels
+    (address, Ray job, node), and what only it knew would stay as well.
+    """
+    runs = RUNS if labels.startswith(RUNS) else RUN
+    starts = f"max_over_time({selector('run_start_timestamp_seconds', runs)}[$__range])"
+    newest = f"{starts} == on (run) group_left () max by (run) ({starts})"
+    return f"last_over_time({selector(metric, labels)}[$__range]) and on (run, start) ({newest})"
 
 
 def rate(metric: str, labels: str = RUN) -> str:

@@ -84,14 +84,13 @@ class Annotation:
     """Marks on all graphs of a board.
 
     Attributes:
-        expr: a positive value marks its time; with `at_value` the value is the time, in ms.
+        expr: a positive value marks its time.
     """
 
     name: str
     expr: str
     colour: str
     title: str
-    at_value: bool = False
     may_be_empty: str = ""
 
 

@@ -8,7 +8,10 @@ import yaml
 
 from monitoring.generate.alerts import ALERTS, RECORDED, Alert
 
-RUNBOOK = "docs/runbook.md"
+# The project has no public address, so Prometheus serves docs/ itself (--web.user-assets) or says
+# in an external label where they can be read.
+DOCS = '{{ or $externalLabels.runbook_base (print $externalURL "/user") }}'
+RUNBOOK = f"{DOCS}/runbook.md"
 _HEAD = "# Made by `make generate` from monitoring/generate/alerts.py; do not edit.\n"
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,8 @@ from dist_erase.data.index import index_set
 from dist_erase.data.order import Order
 from dist_erase.data.pairs import PairStream, StreamPlan
 from dist_erase.errors import UserError
+from dist_erase.observability.emit import Metrics
+from dist_erase.training.hooks import record_step
 
 Shards = Callable[..., str]
 Change = Callable[[int, dict], None]
@@ -206,6 +209,23 @@ def test_bad_samples_are_replaced_in_their_slots_and_reported(plans: Plans, make
         parts = [next(rank) for rank in ranks]
         assert torch.equal(joined(parts, "retain", "images"), whole.retain.images)
         assert parts[0].quarantined + parts[1].quarantined == whole.quarantined
+
+
+def test_bad_samples_are_counted_by_stream_and_reason(plans: Plans, make: Make) -> None:
+    metrics = Metrics(run="r", role="student", rank=0)
+    tolerant = plans(corrupt(3, 17, 44), retain={"max_corrupt_fraction": 0.1})
+    batches = list(islice(make(tolerant), 8))
+    for batch in batches:
+        row: Any = {"step": batch.step + 1, "seconds": {"step": 0.1}}
+        record_step(metrics, row, batch, None)
+    told = {
+        (sample.labels["stream"], sample.labels["reason"]): sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "dist_erase_corrupt_samples_total"
+    }
+    assert told == {("retain", "image"): sum(len(batch.quarantined) for batch in batches)}
+    assert told["retain", "image"] >= 3
 
 
 def test_more_bad_samples_than_allowed_stop_the_run(plans: Plans, make: Make) -> None:

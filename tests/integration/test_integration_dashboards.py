@@ -27,6 +27,7 @@ PANELS = [(name, panel) for name in DASHBOARDS for panel in panels_of(DASHBOARDS
 MARKS = [
     (name, mark) for name in DASHBOARDS for mark in DASHBOARDS[name]["annotations"].get("list", [])
 ]
+LATE_SECONDS = 5.0  # until an event is in a snapshot, scraped, and at a step of the query
 VARIABLES = [
     (name, variable)
     for name in DASHBOARDS
@@ -44,6 +45,7 @@ class Watched:
 
     def __init__(self, prometheus, killed, stage3):
         self.prometheus = prometheus
+        self.folder = killed
         spans = {folder.name: self._span(folder) for folder in (killed, stage3[0])}
         self.single = spans["killed"]
         self.both = Span(
@@ -118,6 +120,12 @@ def test_checkpoints_evaluations_and_restarts_are_marked(watched, board, mark):
     times = ask_marks(watched.prometheus, mark, runs, span)
     assert times
     assert all(span.start < at <= span.end for at in times)
+    event = {"Checkpoints": "checkpoint", "Evaluations": "evaluation"}.get(mark["name"])
+    if event is not None:
+        done = [row["time"] for row in rows(watched.folder) if row.get("event") == event]
+        # Events near to each other are one mark; none is without one, as at a restart.
+        assert len(times) <= len(done)
+        assert all(any(-1 < at - one < LATE_SECONDS for one in done) for at in times), (times, done)
 
 
 @pytest.mark.parametrize(("board", "variable"), VARIABLES, ids=shown)

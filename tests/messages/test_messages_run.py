@@ -140,6 +140,20 @@ def test_a_folder_with_another_run(config):
     claim(chosen, overwrite=True)
 
 
+@pytest.mark.parametrize("how", ["resume", "overwrite"])
+def test_addresses_that_a_killed_driver_left_announced_are_removed(config, how):
+    """Prometheus would ask them for ever, and `watch` would find them."""
+    chosen = RunConfig.model_validate(config)
+    folder = claim(chosen)
+    files = folder.parent / ".file_sd"
+    files.mkdir()
+    others = {f"{folder.name}2.json", f"{folder.name}2@b.json"}
+    for name in (f"{folder.name}.json", f"{folder.name}@b.json", *others):
+        (files / name).write_text("[]")
+    claim(chosen, **{how: True})
+    assert {path.name for path in files.iterdir()} == others
+
+
 def test_a_folder_that_is_no_run_is_never_replaced(config):
     folder = Path(config["run"]["dir"]) / "spoilt"
     folder.mkdir(parents=True)

@@ -59,13 +59,47 @@ def test_a_wrong_alert_is_found_by_its_test(name, wrong, tmp_path):
     assert "FAILED" in done.stdout + done.stderr
 
 
+def test_pods_without_a_run_are_not_what_the_alert_of_silent_addresses_looks_at():
+    """Their job is the one that the alert's promtool test has as idle."""
+    monitor = yaml.safe_load((ROOT / "monitoring/kubernetes/podmonitor.yml").read_text())
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    (job,) = (r["replacement"] for r in endpoint["relabelings"] if r["targetLabel"] == "job")
+    (test,) = (t for t in TESTS["tests"] if "Unreachable" in t["name"])
+    assert any(f'job="{job}"' in series["series"] for series in test["input_series"])
+    (rule,) = (rule for rule in FIRING if rule["alert"] == "DistEraseMetricsUnreachable")
+    assert f'job="{job}"' not in rule["expr"]
+
+
 @pytest.mark.parametrize("rule", FIRING, ids=NAMES)
 def test_an_alert_says_what_to_do(rule):
     assert rule["labels"]["severity"] in ("warning", "critical")
     assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
     page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
-    headings = re.findall(r"^## (.*)$", (ROOT / page).read_text(encoding="utf-8"), flags=re.M)
+    text = (ROOT / "docs" / page.rpartition("/")[2]).read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", text, flags=re.M)
     assert anchor in [heading.lower() for heading in headings]
+
+
+@needs_promtool
+@pytest.mark.parametrize(
+    ("external", "base"),
+    [({}, "/user"), ({"runbook_base": "https://git.example/docs"}, "https://git.example/docs")],
+)
+def test_the_runbook_is_at_prometheus_or_where_an_external_label_says(tmp_path, external, base):
+    (test,) = (t for t in TESTS["tests"] if "Unreachable" in t["name"])
+    text = yaml.safe_dump(test | {"external_labels": external})
+    # The address of promtool's Prometheus is empty.
+    known = "runbook_url: /user/"
+    assert known in text
+    (tmp_path / "test.yml").write_text(
+        yaml.safe_dump(
+            TESTS
+            | {"rule_files": [str(ALERTS / "dist_erase.yml")]}
+            | {"tests": [yaml.safe_load(text.replace(known, f"runbook_url: {base}/"))]}
+        )
+    )
+    done = promtool("test", "rules", tmp_path / "test.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_runbook_has_no_section_without_an_alert():

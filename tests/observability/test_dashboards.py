@@ -141,7 +141,8 @@ def test_units_follow_the_metrics(name):
     }
     for panel in BOARDS[name].panels:
         for query in panel.queries:
-            (*definitions,) = {SERIES[m] for m in metrics_of(query.expr)}
+            asked = metrics_of(query.expr) - {"dist_erase_run_start_timestamp_seconds"}
+            (*definitions,) = {SERIES[m] for m in asked}
             if len(definitions) == 1 and not re.search(
                 r"/|count\(|avg\(|_sum|\{\{le\}\}", query.expr
             ):

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import urllib.request
 
 import pytest
 from support.prometheus import INSTALLED, MONITORING, prometheus
@@ -19,6 +20,16 @@ def server(tmp_path):
     (tmp_path / "its").mkdir()
     with prometheus(tmp_path / "its", tmp_path / "runs", "200ms") as started:
         yield started
+
+
+def test_the_alerts_links_lead_to_the_runbook(server):
+    (group,) = server.get("rules", type="alert")["groups"]
+    rules = [rule["name"] for rule in group["rules"]]
+    with urllib.request.urlopen(f"{server.url}/user/runbook.md", timeout=10) as answer:
+        text = answer.read().decode()
+    assert rules
+    for name in rules:
+        assert f"## {name}\n" in text
 
 
 def test_prometheus_finds_a_run_by_file_sd_and_gets_its_last_values(server, tmp_path):

@@ -6,6 +6,7 @@ import base64
 import socket
 import ssl
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -124,6 +125,33 @@ def test_a_password_is_hashed_once():
     for _ in range(20):
         assert config.allows(header("prometheus", PASSWORD))
     assert (time.monotonic() - began) / 20 < first / 10
+
+
+def seconds(config, name, password):
+    began = time.monotonic()
+    config.allows(header(name, password))
+    return time.monotonic() - began
+
+
+def test_an_unknown_name_takes_as_long_as_a_known_one():
+    config = WebConfig(None, users(rounds=12))
+    known = min(seconds(config, "prometheus", f"guess {i}") for i in range(3))
+    unknown = min(seconds(config, f"x{i}", "guess") for i in range(3))
+    assert known / 2 < unknown < known * 2
+
+
+def test_who_is_known_does_not_wait_for_those_who_guess():
+    config = WebConfig(None, users())
+    assert config.allows(header("prometheus", PASSWORD))
+    with config._lock:  # as while a guess is hashed
+        answered = []
+        asks = threading.Thread(
+            target=lambda: answered.append(config.allows(header("prometheus", PASSWORD))),
+            daemon=True,
+        )
+        asks.start()
+        asks.join(5)
+    assert answered == [True]
 
 
 @pytest.mark.parametrize(

@@ -63,14 +63,12 @@ def ask_panel(
 
 
 def ask_marks(prometheus: Prometheus, mark: dict[str, Any], runs: str, span: Span) -> list[float]:
-    """The times of an annotation: where its value is positive, or the values, in ms.
+    """The times of an annotation: where its value is positive.
 
     Of times that follow on each other the first: Grafana makes one mark of them.
     """
     series = prometheus.over(filled(mark["expr"], runs, span), span.start, span.end, STEP_SECONDS)
     points = [(time, float(text)) for one in series for time, text in one["values"]]
-    if mark.get("useValueForTime"):
-        return sorted({value / 1000 for _, value in points})
     positive = sorted(time for time, value in points if value > 0)
     before = [-math.inf, *positive]
     return [

@@ -94,6 +94,7 @@ def prometheus(folder: Path, runs: Path, interval: str) -> Iterator[Prometheus]:
                 f"--config.file={config}",
                 f"--storage.tsdb.path={folder / 'tsdb'}",
                 f"--web.listen-address={address}",
+                f"--web.user-assets={MONITORING.parent / 'docs'}",
             ],
             stdout=stream,
             stderr=subprocess.STDOUT,

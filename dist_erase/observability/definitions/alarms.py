@@ -24,6 +24,7 @@ class Alarm:
 
 
 NO_STEP_MINUTES = 10
+STALLED_FOR_MINUTES = 5  # how long that must stay so
 NO_PROGRESS_MINUTES = 15
 # A cosine: between the level of pairs that were never paired and "still remembered".
 SIMILARITY_MARGIN = 0.05
@@ -38,27 +39,29 @@ STRAGGLER_RATIO = 1.5  # own work of the slowest rank over the median rank's
 STALLED = Alarm(
     name="DistEraseRunStalled",
     limit=NO_STEP_MINUTES,
-    fires=f"no step was finished for {NO_STEP_MINUTES} minutes before the run's end",
+    fires=f"no step was finished for {NO_STEP_MINUTES + STALLED_FOR_MINUTES} minutes before the "
+    "run's end; from its start on too",
 )
 NOT_FINITE = Alarm(
     name="DistEraseLossNonFinite", fires="the loss or its gradient is NaN or infinite"
 )
 RETAIN_DAMAGE = Alarm(
     name="DistEraseRetainDamage",
-    limit=1.0,
+    limit=0.0,
     fires="the retain set has lost more than stop.retain_drop_above",
 )
 FORGETTING_STUCK = Alarm(
     name="DistEraseForgettingStuck",
     limit=SIMILARITY_MARGIN,
-    fires=f"forget pairs stand still for {NO_PROGRESS_MINUTES} minutes, more than "
-    f"{SIMILARITY_MARGIN:g} above the level of pairs that were never paired",
+    fires=f"forget pairs' mean over {NO_PROGRESS_MINUTES} minutes is no lower than that of the "
+    f"{NO_PROGRESS_MINUTES} minutes before, more than {SIMILARITY_MARGIN:g} above the level of "
+    "pairs that were never paired, for five minutes",
 )
 OVER_FORGETTING = Alarm(
     name="DistEraseOverForgetting",
     limit=SIMILARITY_MARGIN,
     fires=f"forget pairs are more than {SIMILARITY_MARGIN:g} below the level of pairs that were "
-    "never paired",
+    "never paired, in the mean of five minutes and for five minutes",
 )
 POOL_DEGRADED = Alarm(
     name="DistEraseTeacherPoolDegraded",
@@ -73,7 +76,7 @@ DATA_STARVATION = Alarm(
 CORRUPT_SAMPLES = Alarm(
     name="DistEraseCorruptSamples",
     limit=CORRUPT_SHARE,
-    fires=f"more than {CORRUPT_SHARE:.1%} of the samples had to be replaced",
+    fires=f"more than {CORRUPT_SHARE:.1%} of the samples had to be replaced, for five minutes",
 )
 CHECKPOINT_TOO_OLD = Alarm(
     name="DistEraseCheckpointTooOld",
@@ -83,20 +86,23 @@ CHECKPOINT_TOO_OLD = Alarm(
 MEMORY_NEAR_LIMIT = Alarm(
     name="DistEraseMemoryNearLimit",
     limit=MEMORY_SHARE,
-    fires=f"more than {MEMORY_SHARE:.0%} of a node's or a GPU's memory is in use",
+    fires=f"more than {MEMORY_SHARE:.0%} of a node's or a GPU's memory is in use, for two minutes",
 )
 RANK_MISSING = Alarm(
     name="DistEraseRankMissing",
     limit=HEARTBEAT_AGE_SECONDS,
-    fires=f"a rank is silent for {HEARTBEAT_AGE_SECONDS:g} seconds while others write",
+    fires=f"a rank is silent for {HEARTBEAT_AGE_SECONDS:g} seconds while others write, and a "
+    "minute more",
 )
 STRAGGLER = Alarm(
     name="DistEraseStraggler",
     limit=STRAGGLER_RATIO,
-    fires=f"a rank's own work takes more than {STRAGGLER_RATIO:g} times the median rank's",
+    fires=f"a rank's own work takes more than {STRAGGLER_RATIO:g} times the median rank's (of two "
+    "ranks: the other's), for ten minutes",
 )
 UNREACHABLE = Alarm(
-    name="DistEraseMetricsUnreachable", fires="a run's metrics address does not answer"
+    name="DistEraseMetricsUnreachable",
+    fires="a run's metrics address does not answer for two minutes",
 )
 ALARMS = (
     *(STALLED, NOT_FINITE, RETAIN_DAMAGE, FORGETTING_STUCK, OVER_FORGETTING, POOL_DEGRADED),

@@ -141,6 +141,7 @@ FORGETTING = (
         dashboard="progress",
         question=_GOAL,
         when=GOALS_SET,
+        alerts=(RETAIN_DAMAGE,),
         help="What the last live evaluation measured minus the goal: below 0 is met, or within "
         "the budget. Set by rank 0.",
     ),
@@ -162,7 +163,6 @@ FORGETTING = (
         dashboard="progress",
         question="How much of the damage that is allowed has been done?",
         when="stop.retain_drop_above is set, and not 0",
-        alerts=(RETAIN_DAMAGE,),
         help="Share of stop.retain_drop_above that the retain set had lost at the last live "
         "evaluation: 1 = spent, below 0 = it gained. Set by rank 0.",
     ),

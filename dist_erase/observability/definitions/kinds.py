@@ -9,6 +9,8 @@ from dist_erase.observability.definitions.alarms import Alarm
 
 PREFIX = "dist_erase_"
 COMMON_LABELS = ("run", "role", "rank", "node")
+# What the address adds to every series: which start of the run it is of, in Unix time.
+START = "start"
 
 Role = Literal["driver", "student", "teacher", "exporter"]
 Kind = Literal["counter", "gauge", "histogram", "info"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dist_erase.observability.definitions.alarms import (
     CHECKPOINT_TOO_OLD,
     FORGETTING_STUCK,
+    RANK_MISSING,
     STALLED,
 )
 from dist_erase.observability.definitions.kinds import Definition, Label
@@ -20,7 +21,7 @@ PROGRESS = (
         kind="gauge",
         dashboard="progress",
         question=_FAR,
-        alerts=(STALLED, FORGETTING_STUCK, CHECKPOINT_TOO_OLD),
+        alerts=(STALLED, FORGETTING_STUCK, CHECKPOINT_TOO_OLD, RANK_MISSING),
         help="Number of the last finished optimiser step, kept over restarts; 0 before the first.",
     ),
     Definition(
@@ -28,7 +29,7 @@ PROGRESS = (
         kind="gauge",
         dashboard="progress",
         question=_FAR,
-        alerts=(STALLED, FORGETTING_STUCK, CHECKPOINT_TOO_OLD),
+        alerts=(STALLED, FORGETTING_STUCK, CHECKPOINT_TOO_OLD, RANK_MISSING),
         help="Number of the step that ends the run: the last one planned or, where goals or the "
         "budget of damage end it earlier, the last one done. Set by rank 0.",
     ),
@@ -62,11 +63,23 @@ PROGRESS = (
         help="Global L2 norm of the gradient of the last step, before clipping. Set by rank 0.",
     ),
     Definition(
+        name="dist_erase_run_start_timestamp_seconds",
+        kind="gauge",
+        unit="seconds",
+        role="exporter",
+        dashboard="progress",
+        question=_FAR,
+        alerts=(STALLED,),
+        help="Unix time at which this run was last started, be it by --resume or --overwrite; the "
+        "same at each of its addresses, and their label start.",
+    ),
+    Definition(
         name="dist_erase_run_exit_code",
         kind="gauge",
         role="driver",
         dashboard="progress",
         question=_FAR,
+        alerts=(STALLED,),
         help="How the run ended, as its exit code; absent until then, and served in the time of "
         "grace.",
     ),

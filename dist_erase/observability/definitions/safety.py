@@ -5,8 +5,10 @@ from __future__ import annotations
 from dist_erase.observability.definitions.alarms import (
     CHECKPOINT_TOO_OLD,
     CORRUPT_SAMPLES,
+    FORGETTING_STUCK,
     MEMORY_NEAR_LIMIT,
     NOT_FINITE,
+    OVER_FORGETTING,
     RANK_MISSING,
 )
 from dist_erase.observability.definitions.kinds import REASON, STREAM, Definition, Label
@@ -84,7 +86,7 @@ SAFETY = (
         kind="gauge",
         dashboard="cluster",
         question=_ALIVE,
-        alerts=(RANK_MISSING,),
+        alerts=(RANK_MISSING, FORGETTING_STUCK, OVER_FORGETTING),
         help="How often this run's workers have been started, 1 = never restarted.",
     ),
     Definition(
@@ -101,8 +103,17 @@ SAFETY = (
         unit="seconds",
         dashboard="cluster",
         question=_ALIVE,
-        alerts=(RANK_MISSING,),
+        alerts=(RANK_MISSING, MEMORY_NEAR_LIMIT),
         help="Unix time at which this process last wrote its metrics; every role sets it.",
+    ),
+    Definition(
+        name="dist_erase_ranks_expected",
+        kind="gauge",
+        role="driver",
+        dashboard="cluster",
+        question=_ALIVE,
+        alerts=(RANK_MISSING,),
+        help="How many student ranks this start of the run has. Set by the driver at the start.",
     ),
     Definition(
         name="dist_erase_resident_memory_bytes",
@@ -127,13 +138,13 @@ SAFETY = (
         name="dist_erase_device_memory_bytes",
         kind="gauge",
         unit="bytes",
-        labels=(Label("kind", ("allocated", "reserved", "limit")),),
+        labels=(Label("kind", ("allocated", "peak", "reserved", "limit")),),
         dashboard="cluster",
         question=_MEMORY,
         when="the process uses a GPU",
         alerts=(MEMORY_NEAR_LIMIT,),
-        help="Memory of this process's GPU: held by tensors, held by PyTorch, and all of it; "
-        "students and teachers set it.",
+        help="Memory of this process's GPU: held by tensors after the last step (a teacher: "
+        "batch), at most during it, held by PyTorch, and all of it; students and teachers set it.",
     ),
     Definition(
         name="dist_erase_exporter_skipped_snapshots_total",
