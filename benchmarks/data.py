@@ -53,6 +53,7 @@ from dist_erase.data.index import SetIndex, index_set
 from dist_erase.data.order import Order
 from dist_erase.data.pairs import PairStream, StreamPlan
 from dist_erase.data.shards import expand_shards
+from dist_erase.models.tokenizer import model_tokenizer
 
 SPEC = ImageSpec(height=224, width=224, mean=(0.5,) * 3, std=(0.5,) * 3)
 TINY = ImageSpec(height=8, width=8, mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -191,7 +192,7 @@ def _raw(paths: list[str]) -> None:
 
 
 def _pair_stream(plan: StreamPlan, workers: int) -> PairStream:
-    tokenizer = open_clip.get_tokenizer("ViT-B-32")
+    tokenizer = model_tokenizer("ViT-B-32")
     return PairStream(
         retain=plan, image=SPEC, tokenizer=tokenizer, workers=workers, seed=0, scaled=True
     )

@@ -54,11 +54,9 @@ class Samples:
 
 
 def concat_samples(parts: list[Samples]) -> Samples:
-    """Joins parts in order; raises ValueError on an empty list."""
+    """Joins parts in order, in new memory; raises ValueError on an empty list."""
     if not parts:
         raise ValueError("concat_samples needs at least one part")
-    if len(parts) == 1:
-        return parts[0]
     names = ("images", "tokens", "caption_ids", "image_ids", "labels", "positions")
     return Samples(**{name: torch.cat([getattr(p, name) for p in parts]) for name in names})
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dist_erase.data.processes import process_pool
 from dist_erase.data.scan_tar import DUPLICATE, ScannedShard
 from dist_erase.data.scanned import cache_name, scan_kept
 from dist_erase.data.sidecar import count_by_sidecar
 from dist_erase.data.source import ShardStat, Source
+from dist_erase.data.workers import ordered_map
 from dist_erase.storage import write_text
 
 Progress = Callable[[int, int], None]  # shards done, shards in all
@@ -165,12 +165,9 @@ def _walk(
 ) -> Iterator[ShardSummary]:
     """Reads the headers of shards; each scan is kept as soon as it is done."""
     processes = min(workers or os.cpu_count() or 1, len(shards))
+    alone = processes < 2 or len(shards) < _ENOUGH_FOR_PROCESSES
     jobs = [(path, stat, source, folder) for path, stat in shards]
-    if processes < 2 or len(shards) < _ENOUGH_FOR_PROCESSES:
-        yield from map(_walk_one, jobs)
-        return
-    with process_pool(processes, "dist_erase.data.counting") as pool:
-        yield from pool.map(_walk_one, jobs)
+    return ordered_map(_walk_one, jobs, workers=0 if alone else processes, preload=__name__)
 
 
 def _walk_one(job: tuple[str, ShardStat, Source, Path | None]) -> ShardSummary:

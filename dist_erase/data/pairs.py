@@ -12,10 +12,12 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from dist_erase.batch import (
@@ -28,6 +30,7 @@ from dist_erase.batch import (
 )
 from dist_erase.config.data import MAX_PIXELS
 from dist_erase.config.train import AugmentConfig
+from dist_erase.data.handover import PREFETCH, ImageSlots
 from dist_erase.data.order import share
 from dist_erase.data.processes import end_with_parent, forkserver, main_hidden
 from dist_erase.data.quarantine import Quarantine
@@ -48,28 +51,31 @@ class _Failure:
 
 @dataclass(frozen=True)
 class _Parcel:
-    """A batch on its way from a data worker: every tensor costs a handshake of its own.
+    """A part on its way from a data worker: every tensor would cost a handshake of its own."""
 
-    So the images alone are handed over as a tensor (in shared memory), the rest as arrays.
-    """
-
-    batch: PairBatch  # its samples hold arrays
+    part: PairBatch  # its samples hold arrays, and no images: those lie in the worker's slots
 
     @classmethod
-    def of(cls, batch: PairBatch) -> _Parcel:
-        return cls(_with_fields(batch, lambda tensor: tensor.numpy()))
+    def of(cls, part: PairBatch) -> _Parcel:
+        return cls(_changed(part, lambda _, samples: _arrays(samples)))
 
-    def opened(self) -> PairBatch:
-        return _with_fields(self.batch, torch.from_numpy)
+    def opened(self, images: dict[StreamName, Tensor]) -> PairBatch:
+        return _changed(self.part, lambda name, samples: _tensors(samples, images[name]))
 
 
-def _with_fields(batch: PairBatch, change: Callable[[Any], Any]) -> PairBatch:
-    def changed(samples: Samples) -> Samples:
-        fields = {name: change(value) for name, value in vars(samples).items() if name != "images"}
-        return replace(samples, **fields)
+def _changed(part: PairBatch, change: Callable[[StreamName, Samples], Samples]) -> PairBatch:
+    forget = None if part.forget is None else change("forget", part.forget)
+    return replace(part, retain=change("retain", part.retain), forget=forget)
 
-    forget = None if batch.forget is None else changed(batch.forget)
-    return replace(batch, retain=changed(batch.retain), forget=forget)
+
+def _arrays(samples: Samples) -> Samples:
+    fields: dict[str, Any] = {name: value.numpy() for name, value in vars(samples).items()}
+    return Samples(**fields | {"images": None})
+
+
+def _tensors(samples: Samples, images: Tensor) -> Samples:
+    fields = {name: value for name, value in vars(samples).items() if name != "images"}
+    return Samples(images=images, **{name: torch.from_numpy(v) for name, v in fields.items()})
 
 
 class PairStream(Iterator[PairBatch]):
@@ -133,7 +139,8 @@ class PairStream(Iterator[PairBatch]):
             scaled=scaled,
             max_pixels=max_pixels,
         )
-        parts = _Parts(settings, rank, world, start_step)
+        self._slots = [_slots(plans, world * self.workers, image) for _ in range(self.workers)]
+        parts = _Parts(settings, rank, world, start_step, self._slots)
         self._watchdog = Watchdog(watch_seconds, stacks)
         if self.workers:
             self._parts, pids = _start_workers(parts, self.workers, self._watchdog.folder)
@@ -149,7 +156,7 @@ class PairStream(Iterator[PairBatch]):
             UserError: too many unusable samples, or a shard that changed.
         """
         with self._watchdog.waiting():
-            batch = _join([self._part() for _ in range(max(1, self.workers))])
+            batch = self._join()
         self._quarantine.add(batch.quarantined)
         return batch
 
@@ -159,34 +166,58 @@ class PairStream(Iterator[PairBatch]):
         self._parts = iter(())
         self._watchdog.close()
 
-    def _part(self) -> PairBatch:
+    def _next_part(self) -> PairBatch | _Parcel:
         part = next(self._parts)
         if isinstance(part, _Failure):
             self.close()
             raise part.error
-        return part.opened() if isinstance(part, _Parcel) else part
+        return part
+
+    def _join(self) -> PairBatch:
+        """One part of each worker as one batch, copied out of the workers' slots."""
+        if not self.workers:
+            whole = self._next_part()
+            assert isinstance(whole, PairBatch)
+            return whole
+        parts = []
+        for slots in self._slots:
+            parcel = self._next_part()
+            assert isinstance(parcel, _Parcel)
+            parts.append(parcel.opened(slots.images(parcel.part.step)))
+        batch = _joined(parts)
+        for slots in self._slots:
+            slots.check(batch.step)
+        return batch
 
 
 class _Parts(IterableDataset[PairBatch | _Parcel | _Failure]):
     """The parts that one data worker makes (all of the rank's in the rank's own process)."""
 
-    def __init__(self, settings: PairSettings, rank: int, world: int, start_step: int) -> None:
+    def __init__(
+        self,
+        settings: PairSettings,
+        rank: int,
+        world: int,
+        start_step: int,
+        slots: list[ImageSlots],
+    ) -> None:
         self._settings = settings
         self._rank = rank
         self._world = world
         self._start_step = start_step
+        self._slots = slots
 
     def __iter__(self) -> Iterator[PairBatch | _Parcel | _Failure]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         part, parts = self._rank * workers + worker, self._world * workers
-        step = self._start_step
         try:
             maker = PartMaker(self._settings, part=part, parts=parts)
-            while True:
-                batch = maker.make(step)
-                yield _Parcel.of(batch) if info else batch
-                step += 1
+            for step in count(self._start_step):
+                if info:
+                    yield _Parcel.of(maker.make(step, self._slots[worker].begin(step)))
+                else:
+                    yield maker.make(step)
         except (UserError, OSError) as error:
             yield _Failure(error)
 
@@ -195,12 +226,15 @@ def _fitting_workers(asked: int, most: int) -> int:
     return max((n for n in range(1, asked + 1) if most % n == 0), default=0)
 
 
-def _join(parts: list[PairBatch]) -> PairBatch:
+def _slots(plans: list[StreamPlan], parts: int, image: ImageSpec) -> ImageSlots:
+    return ImageSlots({plan.name: plan.order.batch // parts for plan in plans}, image)
+
+
+def _joined(parts: list[PairBatch]) -> PairBatch:
+    """The batch that parts are of, in new memory."""
     first = parts[0]
     if any(part.step != first.step for part in parts):
         raise AssertionError(f"parts of different steps: {[part.step for part in parts]}")
-    if len(parts) == 1:
-        return first
     read_bytes: dict[StreamName, int] = {
         name: sum(part.read_bytes[name] for part in parts) for name in first.read_bytes
     }
@@ -224,6 +258,7 @@ def _start_workers(
         parts,
         batch_size=None,
         num_workers=workers,
+        prefetch_factor=PREFETCH,
         persistent_workers=True,
         multiprocessing_context=forkserver("dist_erase.data.stream"),
         worker_init_fn=partial(_begin_worker, stacks),

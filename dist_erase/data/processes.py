@@ -58,7 +58,11 @@ def _begin_worker() -> None:
 
 @contextmanager
 def process_pool(workers: int, preload: str) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes; functions given to it must be importable."""
+    """A pool of processes; functions given to it must be importable.
+
+    An exception inside ends them in the middle of what they do.
+    """
+    before = set(multiprocessing.active_children())
     with (
         main_hidden(),
         ProcessPoolExecutor(
@@ -68,5 +72,8 @@ def process_pool(workers: int, preload: str) -> Iterator[ProcessPoolExecutor]:
         try:
             yield pool
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # Not shutdown(cancel_futures=True): its thread prints a traceback where it finds
+            # that a process is gone, as after Ctrl-C, and a cancelled task beside it.
+            for process in set(multiprocessing.active_children()) - before:
+                process.kill()
             raise

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import psutil
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dist_erase.batch import DataWork, ImageSpec, PairBatch, Quarantined, Samples, StreamName
 from dist_erase.config.train import AugmentConfig
@@ -77,15 +78,20 @@ class PartMaker:
         )
         self._forget = rest[0] if rest else None
 
-    def make(self, step: int) -> PairBatch:
+    def make(self, step: int, images: dict[StreamName, Tensor] | None = None) -> PairBatch:
         """The part of a step; the same whatever was made before.
+
+        Args:
+            step: counted from 0.
+            images: where each set's images go, uint8 [n, 3, H, W]; None = into new memory.
 
         Raises:
             OSError: a read failed.
             UserError: a shard changed, or a set has hardly any usable sample.
         """
         started = time.monotonic()
-        retain, bad, read_bytes = self._retain.take(step)
+        places = images or {}
+        retain, bad, read_bytes = self._retain.take(step, places.get("retain"))
         if self._forget is None:
             return PairBatch(
                 step=step,
@@ -94,7 +100,7 @@ class PartMaker:
                 read_bytes={"retain": read_bytes},
                 work=self._work(started),
             )
-        forget, forget_bad, forget_bytes = self._forget.take(step)
+        forget, forget_bad, forget_bytes = self._forget.take(step, places.get("forget"))
         return PairBatch(
             step=step,
             retain=retain,
@@ -133,7 +139,9 @@ class _SetPart:
         self._reader = BlockReader(plan.index, block=block, cache=cache, streams=cache_shared_by)
         self._counted = (0, 0, 0, 0)
 
-    def take(self, step: int) -> tuple[Samples, tuple[Quarantined, ...], int]:
+    def take(
+        self, step: int, images: Tensor | None
+    ) -> tuple[Samples, tuple[Quarantined, ...], int]:
         """Samples, what had to be replaced, bytes read."""
         before = self._reader.read_bytes
         bad: list[Quarantined] = []
@@ -147,7 +155,7 @@ class _SetPart:
                 places.positions, views, places.passes, places.slots, strict=True
             )
         ]
-        samples = collate(pairs, self._settings.tokenizer)
+        samples = collate(pairs, self._settings.tokenizer, images=images)
         return samples, tuple(bad), self._reader.read_bytes - before
 
     def lookups(self) -> DataWork:

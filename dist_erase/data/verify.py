@@ -19,12 +19,12 @@ from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.counting import Progress, ShardSummary
 from dist_erase.data.decode import decode_image
 from dist_erase.data.index import SetIndex, ShardRef
-from dist_erase.data.processes import process_pool
 from dist_erase.data.read import RawSample
 from dist_erase.data.sample import image_member
 from dist_erase.data.scan import iterate_raw
 from dist_erase.data.scanned import cache_name, scan_kept
 from dist_erase.data.source import SourceSettings
+from dist_erase.data.workers import ordered_map
 from dist_erase.errors import BadSampleError, UserError
 from dist_erase.storage import write_text
 
@@ -104,7 +104,8 @@ def verify_shards(
     jobs = [(shard, how) for shard in shards]
     processes = min(workers or os.cpu_count() or 1, len(jobs))
     verdicts: list[Verdict] = []
-    for verdict in _in_processes(jobs, processes):
+    alone = processes < 2
+    for verdict in ordered_map(_verify, jobs, workers=0 if alone else processes, preload=__name__):
         verdicts.append(verdict)
         if progress is not None:
             progress(len(verdicts), len(jobs))
@@ -115,16 +116,6 @@ def forget_verdicts(shards: Sequence[ShardSummary], how: Verification) -> None:
     """Removes what is kept of a finished verification."""
     for shard in shards:
         _kept(shard.path, how).unlink(missing_ok=True)
-
-
-def _in_processes(
-    jobs: list[tuple[ShardSummary, Verification]], processes: int
-) -> Iterator[Verdict]:
-    if processes < 2:
-        yield from map(_verify, jobs)
-        return
-    with process_pool(processes, "dist_erase.data.verify") as pool:
-        yield from pool.map(_verify, jobs)
 
 
 def _verify(job: tuple[ShardSummary, Verification]) -> Verdict:

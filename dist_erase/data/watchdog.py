@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _SIGNAL = signal.SIGUSR1
@@ -52,10 +52,16 @@ class Watchdog:
                 self._since = None
 
     def close(self) -> None:
-        """Ends the watch; a second call does nothing."""
+        """Ends the watch; files of processes that never were stuck go. Again: does nothing."""
         with self._changed:
             self._closed = True
             self._changed.notify()
+        for path in (stacks_file(self.folder, pid) for pid in self._pids):
+            if path.exists() and not path.stat().st_size:
+                path.unlink(missing_ok=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            with suppress(OSError):  # another rank's worker has begun in it
+                self.folder.rmdir()
 
     def _watch(self) -> None:
         with self._changed:

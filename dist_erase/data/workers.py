@@ -18,7 +18,11 @@ _AHEAD = 2  # tasks in flight for each process: none waits, and answers do not p
 
 
 def ordered_map(
-    function: Callable[[Task], Answer], tasks: Iterable[Task], *, workers: int
+    function: Callable[[Task], Answer],
+    tasks: Iterable[Task],
+    *,
+    workers: int,
+    preload: str = "dist_erase.data.sample",
 ) -> Iterator[Answer]:
     """Yields `function(task)` in the order of the tasks.
 
@@ -26,6 +30,7 @@ def ordered_map(
         function: of a module, so that it can be sent to other processes.
         tasks: taken as they are needed.
         workers: processes; 0 = none, everything happens here.
+        preload: the module that `function` is of, imported once for all processes.
 
     Raises:
         UserError: a process died, or whatever `function` raises.
@@ -35,7 +40,7 @@ def ordered_map(
         return
     pending: deque[Future[Answer]] = deque()
     try:
-        with process_pool(workers, "dist_erase.data.sample") as pool:
+        with process_pool(workers, preload) as pool:
             for task in tasks:
                 pending.append(pool.submit(function, task))
                 if len(pending) > _AHEAD * workers:

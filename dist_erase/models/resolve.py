@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from dist_erase.errors import UserError
+from dist_erase.models.tokenizer import model_tokenizer
 
 LOCAL_DIR = "local-dir:"
 CONFIG_FILE = "open_clip_config.json"
@@ -112,7 +113,7 @@ def _cannot_build(source: ModelSource, reason: str) -> UserError:
 
 def load_tokenizer(source: ModelSource) -> Any:
     """The model's own tokenizer: list of n strings to int64 [n, L]."""
-    return open_clip.get_tokenizer(source.name)
+    return model_tokenizer(source.name)
 
 
 def _architecture_config(architecture: str) -> tuple[str, dict[str, Any]]:

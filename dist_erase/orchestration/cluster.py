@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray._private.services import canonicalize_bootstrap_address
 from ray.exceptions import AuthenticationError
 from ray.util.placement_group import placement_group, remove_placement_group
 
@@ -46,16 +47,18 @@ def cluster(config: RayConfig) -> Iterator[None]:
 
 
 def _knock(address: str) -> None:
-    """Raises ConnectionError if nobody listens at HOST:PORT: Ray would try for 14 minutes.
+    """Raises ConnectionError if nobody listens there: Ray would try for 14 minutes.
 
-    Ray looks for `auto` and `local` on this machine by itself.
+    That goes for `auto` too: RAY_ADDRESS, or what Ray noted of a cluster that may be long gone.
     """
-    host, colon, port = address.rpartition(":")
+    if "://" in address:  # a Ray client server, which ray.init itself knocks at
+        return
+    host, colon, port = (canonicalize_bootstrap_address(address) or "").rpartition(":")
     try:
         if colon:
             socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
     except (OSError, ValueError) as error:
-        raise ConnectionError(str(error)) from error
+        raise ConnectionError(f"{host}:{port}: {error}") from error
 
 
 def bundles(config: RunConfig) -> list[tuple[str, Bundle]]:

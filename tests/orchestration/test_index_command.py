@@ -205,7 +205,7 @@ def test_ctrl_c_ends_indexing_at_once(digits, tmp_path):
     process = start("data", "index", "many/*.tar", "--workers", "2", folder=tmp_path)
     children = stop_when(process, lambda: len(list(index.glob("*.npz"))) >= 5, signal.SIGINT)
     _, said = process.communicate(timeout=20)
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert "Traceback" not in said
     assert gone_within(children, 20)
     assert len(list(index.glob("*.npz"))) < 600
