@@ -27,7 +27,7 @@ from monitoring.drawing.panel import draw_panel
 
 DASHBOARDS = Path(__file__).parent / "grafana/dashboards"
 COLUMN, UNIT, GAP, HEAD = 58, 30, 6, 64  # pixels
-COLOURS = 96  # of the PNG's palette: keeps it below 200 kB
+COLOURS = 255  # of the PNG's palette: keeps it below 200 kB
 _DPI = 100
 
 

@@ -43,7 +43,7 @@ class Panel:
         about: what it shows and what would be bad, in plain words.
         kind: how it is drawn.
         queries: at least one.
-        width: of 24 columns; `height` in Grafana's units of 30 px.
+        width: of 24 columns; `height` in Grafana's units of 38 px.
         steps: (from this value, colour) in rising order; below the first it is `base`.
         limit_line: draws the steps of a graph as dashed lines.
         stacked: lines are stacked areas.
@@ -57,7 +57,7 @@ class Panel:
     queries: tuple[Query, ...]
     unit: Unit = ""
     width: int = 8
-    height: int = 8
+    height: int = 7
     decimals: int | None = None
     low: float | None = None
     high: float | None = None

@@ -81,7 +81,7 @@ TEACHER = Row(
             ),
             unit="ops",
             width=8,
-            height=7,
+            height=6,
             low=0,
         ),
         Panel(
@@ -96,7 +96,7 @@ TEACHER = Row(
                 ),
             ),
             width=8,
-            height=7,
+            height=6,
             low=0,
         ),
         Panel(
@@ -113,7 +113,7 @@ TEACHER = Row(
             ),
             unit="s",
             width=8,
-            height=7,
+            height=6,
             low=0,
         ),
     ),

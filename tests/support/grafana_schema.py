@@ -25,7 +25,9 @@ register_default_plugins()
 
 def problems(text: str) -> list[str]:
     """What of a dashboard's JSON is not as Grafana's schema says; [] = nothing."""
-    parsed = Dashboard.from_json(json.loads(text))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        parsed = Dashboard.from_json(json.loads(text))
     again = json.loads(json.dumps(parsed, cls=JSONEncoder))
     return [*_lost(json.loads(text), again, "dashboard"), *_mistyped(parsed, "dashboard")]
 
