@@ -157,7 +157,8 @@ def stage3(bench, watching):
     one_port = ["observe.per_node=true", "observe.bind=0.0.0.0", f"observe.port={port}"]
     bf16 = ["train.precision=bf16", "teacher.dtype=bf16"]
     folder, grace = bench.folder("stage3"), "observe.grace_seconds=20"
-    process = bench.start("stage3", "train.zero_stage=3", *bf16, *one_port, grace)
+    two = "data.workers=2"  # for each rank, under Ray
+    process = bench.start("stage3", "train.zero_stage=3", *bf16, *one_port, grace, two)
     wait_for_step(folder, 2, process)
     answers = {}
     for path in ("metrics", "targets"):
