@@ -22,8 +22,6 @@ from dist_erase.data.index import index_set
 from dist_erase.data.order import Order
 from dist_erase.data.pairs import PairStream, StreamPlan
 from dist_erase.errors import UserError
-from dist_erase.observability.emit import Metrics
-from dist_erase.training.hooks import record_step
 
 Shards = Callable[..., str]
 Change = Callable[[int, dict], None]
@@ -212,6 +210,10 @@ def test_bad_samples_are_replaced_in_their_slots_and_reported(plans: Plans, make
 
 
 def test_bad_samples_are_counted_by_stream_and_reason(plans: Plans, make: Make) -> None:
+    # Here and not above: data workers import this file, and these bring DeepSpeed and Ray along.
+    from dist_erase.observability.emit import Metrics
+    from dist_erase.training.hooks import record_step
+
     metrics = Metrics(run="r", role="student", rank=0)
     tolerant = plans(corrupt(3, 17, 44), retain={"max_corrupt_fraction": 0.1})
     batches = list(islice(make(tolerant), 8))

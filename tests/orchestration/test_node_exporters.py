@@ -88,10 +88,11 @@ def test_each_machine_serves_its_own_processes(other_machine, tmp_path):
         assert ray.get(student.end.remote(41)) == OTHER
         ray.kill(student)  # ended, and still shown
         there = get(addresses[OTHER])
-        assert (
-            'dist_erase_step{node="other-machine",rank="1",role="student",run="seven"} 41' in there
-        )
+        step = f'dist_erase_step{{node="{OTHER}",rank="1",role="student",run="seven",start="'
+        started = f"{shown.started:.0f}"
+        assert f'{step}{started}"}} 41' in there
         assert 'role="student"' in (mine := get(driver.address))
+        assert f'start="{started}"' in mine
         assert f'node="{platform.node()}"' in mine
         assert OTHER not in mine
         listed = {
