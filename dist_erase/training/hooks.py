@@ -7,7 +7,7 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from dist_erase.batch import PairBatch
 from dist_erase.observability.emit import Metrics
@@ -30,6 +30,10 @@ class RunLog:
         self._rows = folder / "metrics.jsonl"
         self._quarantine = folder / QUARANTINE
         self._writes_rows = writes_rows
+        if writes_rows:
+            # Here and not with each line: while another rank writes one, a reader sees half of it.
+            for path in (self._rows, self._quarantine):
+                _end_whole(path)
 
     def step(self, row: StepRow) -> None:
         """Appends one step."""
@@ -62,15 +66,17 @@ class RunLog:
 
 
 def _append(path: Path, row: Any) -> None:
-    with path.open("ab+") as stream:
-        if stream.tell() and not _ends_whole(stream):
-            stream.write(b"\n")  # after half a line of a process that was killed
+    with path.open("ab") as stream:
         stream.write(json.dumps(row).encode() + b"\n")
 
 
-def _ends_whole(stream: BinaryIO) -> bool:
-    stream.seek(-1, os.SEEK_END)
-    return stream.read(1) == b"\n"
+def _end_whole(path: Path) -> None:
+    """Ends the half line of a process that was killed, before others are appended."""
+    if path.exists() and path.stat().st_size:
+        with path.open("rb+") as stream:
+            stream.seek(-1, os.SEEK_END)
+            if stream.read(1) != b"\n":
+                stream.write(b"\n")
 
 
 def record_step(
