@@ -35,6 +35,17 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n")
 
 
+def read_json_lines(path: Path) -> list[Any]:
+    """The whole lines of a file of one JSON value a line; [] where there is no file."""
+    values = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            values.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue  # half a line of a killed process
+    return values
+
+
 def sha256_of_file(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with path.open("rb") as stream:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.progress import Progress as ProgressBar
-from rich.table import Table
 
 from dist_erase.cli import data_inspect, data_split, replay
+from dist_erase.cli.shards_table import print_shards
 
 if TYPE_CHECKING:
     from dist_erase.data.build.dataset import BuildSummary
@@ -174,15 +174,8 @@ def _progress() -> Iterator[Progress]:
 
 def _show(summary: BuildSummary) -> None:
     """The sets, and the patterns that a configuration names them by."""
-    table = Table(title=f"{summary.out}" + (" (up to date)" if summary.up_to_date else ""))
-    for heading in ("set", "pairs", "shards"):
-        table.add_column(heading, justify="left" if heading == "set" else "right")
-    table.add_column("pattern for data.*.shards", overflow="fold")
-    for name, samples in summary.samples.items():
-        shards = sum(shard.startswith(f"{name}-") for shard in summary.shards)
-        table.add_row(name, f"{samples:,}", str(shards), f"{summary.out}/{name}-*.tar")
+    print_shards(summary, counted="pairs", pattern="pattern for data.*.shards")
     console = Console()
-    console.print(table)
     if summary.dropped_from_retain:
         console.print(
             f"{summary.dropped_from_retain} retain pairs were left out: their image is in a "

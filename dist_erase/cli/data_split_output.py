@@ -19,7 +19,8 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+
+from dist_erase.cli.shards_table import print_shards
 
 if TYPE_CHECKING:
     from dist_erase.data.build.dataset import BuildSummary
@@ -66,15 +67,8 @@ def _again(decisions: Path) -> str:
 
 def show(summary: BuildSummary) -> None:
     """The sets, the patterns that a configuration names them by, and what was moved."""
-    table = Table(title=f"{summary.out}" + (" (up to date)" if summary.up_to_date else ""))
-    for heading in ("set", "samples", "shards"):
-        table.add_column(heading, justify="left" if heading == "set" else "right")
-    table.add_column("pattern", overflow="fold")
-    for name, samples in summary.samples.items():
-        shards = sum(shard.startswith(f"{name}-") for shard in summary.shards)
-        table.add_row(name, f"{samples:,}", str(shards), f"{summary.out}/{name}-*.tar")
+    print_shards(summary, counted="samples", pattern="pattern")
     console = Console()
-    console.print(table)
     for line in _remarks(summary.facts):
         console.print(line, highlight=False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -28,7 +27,7 @@ from dist_erase.models.resolve import LOCAL_DIR
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.rows import Row
 from dist_erase.orchestration.measuring import embed_held_out
-from dist_erase.storage import write_json, write_text
+from dist_erase.storage import read_json_lines, write_json, write_text
 from dist_erase.training.account import read_quarantine
 from dist_erase.training.data_plan import DataPlan
 from dist_erase.training.live_evaluation import share_found
@@ -157,12 +156,7 @@ def missed_goals(config: RunConfig, report: dict[str, Any]) -> list[str]:
 def read_rows(folder: Path) -> list[Row]:
     """The rows of metrics.jsonl; of a step done twice (after a restart) the last."""
     rows: dict[Any, Row] = {}
-    path = folder / "metrics.jsonl"
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # half a line of a killed process
+    for row in read_json_lines(folder / "metrics.jsonl"):
         rows[len(rows) if "event" in row else f"step {row['step']}"] = row
     return sorted(rows.values(), key=lambda row: row["step"])
 

@@ -18,6 +18,7 @@ from dist_erase.orchestration.forget_shards import forget_shards
 from dist_erase.orchestration.replay_sheet import SHEETS, known_sheets, own_files
 from dist_erase.orchestration.report_names import names_in
 from dist_erase.orchestration.run_folder import FATAL, index_cache
+from dist_erase.storage import read_json_lines
 from dist_erase.training.account import QUARANTINE
 
 _RAY = "ray"
@@ -103,25 +104,15 @@ def find_traces(config: RunConfig, folder: Path, cache_dir: Path | None = None) 
         folder=folder,
         blocks=_blocks(str(cache_dir or config.data.block_cache.dir or ""), shards.names),
         deletions=tuple(one for one in deletions if one.files),
-        quarantine=dict(Counter(row["reason"] for row in read_lines(folder) if derives(row))),
+        quarantine=dict(
+            Counter(row["reason"] for row in read_json_lines(folder / QUARANTINE) if derives(row))
+        ),
         reports=tuple(
             path for path in (folder / REPORT_JSON, folder / REPORT_HTML) if names and path.exists()
         ),
         names=names,
         unlisted=shards.unlisted,
     )
-
-
-def read_lines(folder: Path) -> list[dict[str, Any]]:
-    """The whole lines of quarantine.jsonl."""
-    path = folder / QUARANTINE
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue  # half a line of a killed process
-    return rows
 
 
 def derives(row: dict[str, Any]) -> bool:

@@ -14,12 +14,12 @@ from dist_erase.config.explain import config_hash
 from dist_erase.config.run import RunConfig
 from dist_erase.data.source import forget_shard
 from dist_erase.errors import UserError
-from dist_erase.orchestration.forget_traces import Traces, derives, find_traces, read_lines
+from dist_erase.orchestration.forget_traces import Traces, derives, find_traces
 from dist_erase.orchestration.replay_sheet import known_sheets
 from dist_erase.orchestration.report_names import replace_names
 from dist_erase.orchestration.run_folder import alone
 from dist_erase.orchestration.stored_run import stored_config
-from dist_erase.storage import write_json, write_text
+from dist_erase.storage import read_json_lines, write_json, write_text
 from dist_erase.training.account import QUARANTINE
 
 RECORD = "purge.json"
@@ -112,7 +112,7 @@ def _shorten_quarantine(traces: Traces) -> None:
     if not traces.quarantine:
         return
     path = traces.folder / QUARANTINE
-    kept = [row for row in read_lines(traces.folder) if not derives(row)]
+    kept = [row for row in read_json_lines(traces.folder / QUARANTINE) if not derives(row)]
     if kept:
         write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
     else:

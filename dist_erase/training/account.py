@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from dist_erase.batch import PairBatch, Quarantined
 from dist_erase.data.digest import batch_digest, in_words
 from dist_erase.data.quarantine import Quarantine
 from dist_erase.distributed.context import RankContext
+from dist_erase.storage import read_json_lines
 from dist_erase.training.data_plan import DataPlan
 
 QUARANTINE = "quarantine.jsonl"
@@ -69,13 +69,8 @@ class BatchAccount:
 
 def read_quarantine(folder: Path) -> list[Quarantined]:
     """The unusable samples that a run has met; [] if none."""
-    path = folder / QUARANTINE
     entries = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # half a line of a killed process
+    for row in read_json_lines(folder / QUARANTINE):
         row.pop("step")
         entries.append(Quarantined(**row))
     return entries

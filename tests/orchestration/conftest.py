@@ -3,16 +3,33 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from support.erasing import change_shard, erase_on_ranks, members, new_model
 
+from dist_erase.cli.app import main
 from dist_erase.config.run import RunConfig
 from dist_erase.data.build.digits import build_digits
 
 TINY = str(Path(__file__).parents[2] / "configs" / "models" / "tiny.json")
 STEPS = 12
+
+
+@pytest.fixture
+def command_line(monkeypatch, capsys, tmp_path):
+    """The command line, in this process and in `tmp_path`: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def go(*args: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dist-erase", *args])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return (caught.value.code or 0, *capsys.readouterr())
+
+    return go
 
 
 @pytest.fixture(scope="session")

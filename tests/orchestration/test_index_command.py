@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,6 @@ import yaml
 from support.commands import gone_within, start, stop_when
 from support.erasing import change_shard
 
-from dist_erase.cli.app import main
 from dist_erase.config.load import load_config
 from dist_erase.config.run import RunConfig
 from dist_erase.data.build.digits import build_digits
@@ -24,18 +23,9 @@ from dist_erase.training.data_plan import plan_run
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """The command line: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def go(*args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dist-erase", "data", "index", *args])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return (caught.value.code or 0, *capsys.readouterr())
-
-    return go
+def run(command_line):
+    """`dist-erase data index`: exit code, stdout, stderr."""
+    return partial(command_line, "data", "index")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import signal
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,6 @@ from support.commands import gone_within, start, stop_when
 from support.erasing import members
 
 from dist_erase.batch import Quarantined
-from dist_erase.cli.app import main
 from dist_erase.data.build.digits import build_digits
 from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.counting import summarise
@@ -24,18 +23,9 @@ from dist_erase.data.verify import UNREADABLE, Verification, verify_shards
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """The command line: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def go(*args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dist-erase", "data", "verify", *args])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return (caught.value.code or 0, *capsys.readouterr())
-
-    return go
+def run(command_line):
+    """`dist-erase data verify`: exit code, stdout, stderr."""
+    return partial(command_line, "data", "verify")
 
 
 @pytest.fixture
