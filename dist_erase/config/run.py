@@ -7,16 +7,11 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dist_erase.config.data import (
-    DataConfig,
-    PretrainDataConfig,
-    check_class_names,
-    check_pipes,
-    check_templates,
-)
+from dist_erase.config.data import DataConfig, PretrainDataConfig, check_class_names, check_pipes
 from dist_erase.config.model import ModelConfig, ScratchModelConfig
 from dist_erase.config.objective import ObjectiveConfig
 from dist_erase.config.section import Section
+from dist_erase.config.source import check_templates
 from dist_erase.config.train import PretrainTrainConfig, TrainConfig
 
 

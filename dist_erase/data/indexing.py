@@ -8,18 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from dist_erase.config.data import SourceConfig
-from dist_erase.data.counting import (
-    HEADERS,
-    Progress,
-    ShardSummary,
-    changed,
-    kept_summaries,
-    summarise,
-)
+from dist_erase.config.source import SourceConfig
+from dist_erase.data.counting import Progress, summarise
 from dist_erase.data.index import shard_groups, shard_problem
 from dist_erase.data.sidecar import count_by_sidecar
 from dist_erase.data.source import Source, SourceSettings, make_source
+from dist_erase.data.summaries import HEADERS, ShardSummary, changed, kept_summaries
 from dist_erase.errors import UserError
 
 _THREADS = 16

@@ -13,8 +13,8 @@ from webdataset.tariterators import group_by_keys
 
 from dist_erase.config.secrets import public
 from dist_erase.data.expand import expand_block
-from dist_erase.data.index import SetIndex, ShardIndex
 from dist_erase.data.scan_tar import FAULTS, SOUND, key_bytes
+from dist_erase.data.set_index import SetIndex, ShardIndex
 from dist_erase.data.source import Source, is_remote
 from dist_erase.errors import BadSampleError, UserError
 

@@ -8,8 +8,8 @@ from collections import Counter
 
 import braceexpand
 
-from dist_erase.config.data import pattern_problem, pipe_problem, runs_a_command
 from dist_erase.config.secrets import public
+from dist_erase.config.source import pattern_problem, pipe_problem, runs_a_command
 from dist_erase.data.draws import SHARDS, permutation
 from dist_erase.data.neighbours import local_neighbours
 from dist_erase.data.remote_shards import expand_remote

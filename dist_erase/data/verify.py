@@ -16,14 +16,15 @@ from typing import Any
 
 from dist_erase.batch import ImageSpec
 from dist_erase.data.captions import CaptionPlan
-from dist_erase.data.counting import Progress, ShardSummary
+from dist_erase.data.counting import Progress
 from dist_erase.data.decode import decode_image
-from dist_erase.data.index import SetIndex, ShardRef
 from dist_erase.data.read import RawSample
 from dist_erase.data.sample import image_member
 from dist_erase.data.scan import iterate_raw
-from dist_erase.data.scanned import cache_name, scan_kept
+from dist_erase.data.scanned import scan_kept
+from dist_erase.data.set_index import SetIndex, ShardRef
 from dist_erase.data.source import SourceSettings
+from dist_erase.data.summaries import ShardSummary, cache_name
 from dist_erase.data.workers import ordered_map
 from dist_erase.errors import BadSampleError, UserError
 from dist_erase.storage import write_text

@@ -6,16 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dist_erase.config.data import (
-    MAX_PIXELS,
-    SourceConfig,
-    StreamingConfig,
-    named_sources,
-    pattern_problem,
-    pipe_problem,
-)
+from dist_erase.config.data import MAX_PIXELS, StreamingConfig, named_sources
 from dist_erase.config.load import kind_of, load_config
 from dist_erase.config.run import NamedRunConfig, PretrainConfig, RunConfig
+from dist_erase.config.source import SourceConfig, pattern_problem, pipe_problem
 from dist_erase.data.captions import CaptionPlan, read_class_names
 from dist_erase.data.source import SourceSettings
 from dist_erase.errors import UserError

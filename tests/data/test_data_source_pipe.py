@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dist_erase.config.data import SourceConfig
 from dist_erase.config.run import RunConfig
+from dist_erase.config.source import SourceConfig
 from dist_erase.data.index import index_set
 from dist_erase.data.scan import iterate_raw
 from dist_erase.data.source import SourceSettings, make_source

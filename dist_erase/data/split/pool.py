@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dist_erase.config.data import SourceConfig
-from dist_erase.data.index import SetIndex, ShardIndex, index_set
+from dist_erase.config.source import SourceConfig
+from dist_erase.data.index import index_set
 from dist_erase.data.read import BlockCache, BlockReader, RawSample
+from dist_erase.data.set_index import SetIndex, ShardIndex
 from dist_erase.errors import UserError
 
 _BLOCK = 64
