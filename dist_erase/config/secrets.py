@@ -72,13 +72,19 @@ def has_login(url: str) -> bool:
 def secret_in(options: Mapping[str, Any]) -> str | None:
     """The dotted key of the first option that looks like a credential, or holds a login."""
     for key, value in options.items():
-        if _looks_secret(key) and value not in _WAYS_TO_SIGN_IN and value is not False:
+        if _looks_secret(key) and not _is_harmless(value):
             return key
         if isinstance(value, str) and public(value) != value:
             return key
         if isinstance(value, Mapping) and (inner := secret_in(value)):
             return f"{key}.{inner}"
     return None
+
+
+def _is_harmless(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return not value
+    return value is False or (isinstance(value, str) and value in _WAYS_TO_SIGN_IN)
 
 
 def _looks_secret(key: str) -> bool:

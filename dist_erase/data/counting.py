@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from dist_erase.config.secrets import public
 from dist_erase.data.scan_tar import DUPLICATE, ScannedShard
 from dist_erase.data.scanned import scan_kept
 from dist_erase.data.sidecar import count_by_sidecar
 from dist_erase.data.source import ShardStat, Source
 from dist_erase.data.summaries import HEADERS, ShardSummary, changed, keep_summaries, kept_summaries
 from dist_erase.data.workers import ordered_map
+from dist_erase.storage import boot_id
 
 Progress = Callable[[int, int], None]  # shards done, shards in all
 
@@ -66,7 +68,9 @@ def summarise(
         still = threads.map(lambda one: _origin_holds(one, source, headers), held)
         fresh = {one.path: one for one, holds in zip(held, still, strict=True) if holds}
         if stale := changed(kept, paths, stats):
-            _log.warning("%d shards have changed and are read anew, first %s", len(stale), stale[0])
+            _log.warning(
+                "%d shards have changed and are read anew, first %s", len(stale), public(stale[0])
+            )
         todo = [(p, s) for p, s in zip(paths, stats, strict=True) if p not in fresh]
         found = dict(fresh)
         tell(len(found), len(paths))
@@ -85,6 +89,7 @@ def summarise(
                 count=by_file.count,
                 origin=by_file.origin,
                 origin_version=by_file.version,
+                machine=boot_id(),
                 members={},
             )
             tell(len(found), len(paths))
@@ -143,6 +148,7 @@ def _summary(path: str, stat: ShardStat, scanned: ScannedShard) -> ShardSummary:
         version=stat.version,
         count=len(scanned),
         origin=HEADERS,
+        machine=boot_id(),
         problem=str(scanned.problem[0]),
         content=_content(scanned),
         duplicate=key(int(twice[0])) if len(twice) else "",

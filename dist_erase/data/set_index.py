@@ -21,6 +21,7 @@ from dist_erase.data.scanned import scan_kept
 from dist_erase.data.source import ShardSource, SourceSettings, is_remote, make_source
 from dist_erase.data.summaries import ShardSummary
 from dist_erase.errors import UserError
+from dist_erase.storage import boot_id
 
 _OPEN_SHARDS = 256  # byte ranges kept at hand by each process; 10,000 samples are half a megabyte
 
@@ -31,6 +32,7 @@ class ShardIndex:
 
     Attributes:
         path: of the tar file.
+        version: of its content when it was opened, as `ShardStat` has it.
         keys: bytes, UTF-8; a label only (img2dataset's keys start at 0 in every set).
         starts, ends: int64, the byte range of the sample's members, headers included.
         image_starts, image_sizes: int64, the byte range of the image's content; size -1 where
@@ -40,6 +42,7 @@ class ShardIndex:
     """
 
     path: str
+    version: str
     keys: NDArray[np.bytes_]
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
@@ -167,7 +170,8 @@ class SetIndex:
     def _open(self, ref: ShardRef) -> ShardIndex:
         stat = self.source.stat(ref.path)
         # Copies of a local shard on other nodes have another time of change; etags are the same.
-        if stat.size != ref.summary.size or (is_remote(ref.path) and stat != ref.summary.stat):
+        comparable = is_remote(ref.path) or ref.summary.machine == boot_id()
+        if stat.size != ref.summary.size or (comparable and stat != ref.summary.stat):
             raise UserError(
                 public(ref.path),
                 f"the shard has changed since it was indexed ({ref.summary.size} bytes, version "
@@ -181,6 +185,7 @@ class SetIndex:
         rows = np.arange(len(scanned)) if ref.rows is None else ref.rows
         return ShardIndex(
             path=ref.path,
+            version=stat.version,
             keys=scanned.keys[rows],
             starts=scanned.starts[rows],
             ends=scanned.ends[rows],

@@ -70,7 +70,7 @@ def names_of(pattern: str, where: str) -> list[str]:
     try:
         return list(braceexpand.braceexpand(pattern))
     except ValueError:
-        raise UserError(where, f"unbalanced braces in `{pattern}`.", _MEND) from None
+        raise UserError(where, f"unbalanced braces in `{public(pattern)}`.", _MEND) from None
 
 
 def _expand(pattern: str, where: str, source: ShardSource | None) -> list[str]:

@@ -37,6 +37,8 @@ class ShardSummary:
         content: digest of keys, places and sizes of all images; "" where the count comes from a
             side file.
         origin_version: of the side file.
+        machine: where a local shard was looked at, by `storage.boot_id`; a copy on another one
+            has another time of change.
         members: for each set of suffixes (joined by newlines), the key of the first sample that
             has it; empty where the count comes from a side file.
     """
@@ -50,6 +52,7 @@ class ShardSummary:
     duplicate: str = ""
     content: str = ""
     origin_version: str = ""
+    machine: str = ""
     members: dict[str, str]
 
     @property

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dist_erase.batch import ImageSpec
+from dist_erase.config.secrets import public
 from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.counting import Progress
 from dist_erase.data.decode import decode_image
@@ -140,7 +141,12 @@ def _bad_entries(shard: ShardSummary, how: Verification) -> Iterator[BadEntry]:
 
     def whole(reason: str, detail: str) -> BadEntry:
         return BadEntry(
-            stream=how.stream, shard=shard.path, index=-1, key="", reason=reason, detail=detail
+            stream=how.stream,
+            shard=public(shard.path),
+            index=-1,
+            key="",
+            reason=reason,
+            detail=detail,
         )
 
     try:
@@ -157,7 +163,7 @@ def _bad_entries(shard: ShardSummary, how: Verification) -> Iterator[BadEntry]:
                 _, number, key = index.label(position)
                 yield BadEntry(
                     stream=how.stream,
-                    shard=shard.path,
+                    shard=public(shard.path),
                     index=number,
                     key=key,
                     reason=error.reason,

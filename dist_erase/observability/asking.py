@@ -28,7 +28,7 @@ def get(url: str, agent: str) -> str:
         ValueError: what answers does not speak HTTP.
     """
     request = urllib.request.Request(url, headers={"User-Agent": agent})
-    for name, value in _password(url).items():  # for this host alone, not where it redirects to
+    for name, value in password(url).items():  # for this host alone, not where it redirects to
         request.add_unredirected_header(name, value)
     with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:
         content: bytes = answer.read(_LARGEST_ANSWER)
@@ -46,7 +46,7 @@ def read_addresses(urls: Iterable[str], agent: str) -> Scrape:
     return merged(scrapes)
 
 
-def _password(url: str) -> dict[str, str]:
+def password(url: str) -> dict[str, str]:
     """The header for a host that is in ~/.netrc; a command line would show it to everybody."""
     try:
         found = netrc.netrc().authenticators(urlsplit(url).hostname or "")

@@ -9,6 +9,7 @@ from pathlib import Path
 from dist_erase.config.data import MAX_PIXELS, StreamingConfig, named_sources
 from dist_erase.config.load import kind_of, load_config
 from dist_erase.config.run import NamedRunConfig, PretrainConfig, RunConfig
+from dist_erase.config.secrets import public
 from dist_erase.config.source import SourceConfig, pattern_problem, pipe_problem
 from dist_erase.data.captions import CaptionPlan, read_class_names
 from dist_erase.data.source import SourceSettings
@@ -137,8 +138,8 @@ def _of_patterns(patterns: Sequence[str], index_dir: Path | None, caption: str) 
     return ChosenSets(
         sets=tuple(
             NamedSet(
-                name=pattern,
-                stream=pattern,
+                name=public(pattern),
+                stream=public(pattern),
                 source=SourceConfig(shards=pattern, caption=caption),
                 max_corrupt_fraction=0.0,
             )

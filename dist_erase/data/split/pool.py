@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dist_erase.config.secrets import public
 from dist_erase.config.source import SourceConfig
 from dist_erase.data.index import index_set
 from dist_erase.data.read import BlockCache, BlockReader, RawSample
@@ -34,8 +35,8 @@ class PoolShard:
 
     @property
     def path(self) -> str:
-        """Absolute path or URL of the tar file."""
-        return self.alone.shards[0].path
+        """Absolute path or URL of the tar file, as people may see it."""
+        return public(self.alone.shards[0].path)
 
     @property
     def index(self) -> ShardIndex:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import platform
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from dist_erase.orchestration.doctor import disk, leftovers, limits, versions, weights
 from dist_erase.orchestration.doctor.needs import Config, run_dir
 from dist_erase.orchestration.doctor.ports import own_address
 from dist_erase.orchestration.doctor.row import Check, Row, rows_of
 from dist_erase.orchestration.doctor.shards import shard_checks
+from dist_erase.storage import boot_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ def look_here(config: Config | None, marker: str, own_boot: str) -> NodeFacts:
         own_boot: of the driver's machine, which is not looked at twice.
     """
     now = time.time()
-    boot = boot_id()
+    boot = machine_id()
     checks: list[Check] = []
     if boot != own_boot:
         checks = machine_checks(config) + (shard_checks(config, copies=True) if config else [])
@@ -86,10 +86,6 @@ def look_here(config: Config | None, marker: str, own_boot: str) -> NodeFacts:
     )
 
 
-def boot_id() -> str:
+def machine_id() -> str:
     """Another one for each machine and each start of it; namespaces differ by their names."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        boot = ""
-    return f"{platform.node()} {boot}"
+    return f"{platform.node()} {boot_id()}"

@@ -23,7 +23,7 @@ from dist_erase.config.run import RunConfig
 from dist_erase.errors import UserError
 from dist_erase.orchestration.cluster import check_room, resources_in_words
 from dist_erase.orchestration.doctor.needs import GB, Config, image_bytes, in_words, run_dir
-from dist_erase.orchestration.doctor.node import NodeFacts, boot_id, look_here
+from dist_erase.orchestration.doctor.node import NodeFacts, look_here, machine_id
 from dist_erase.orchestration.doctor.probes import read_asked, tell
 from dist_erase.orchestration.doctor.ray_address import host_and_port, token_here
 from dist_erase.orchestration.doctor.row import Check, Row, fail, ok, rows_of, warn
@@ -125,7 +125,7 @@ def cluster_rows(config: Config | None, nodes: Sequence[dict[str, Any]]) -> Iter
 def node_rows(config: Config | None, nodes: Sequence[dict[str, Any]], marker: str) -> Iterator[Row]:
     """What each node says: all are asked at once."""
     asked = ray.remote(look_here)
-    own = boot_id()
+    own = machine_id()
     sent: dict[Any, tuple[str, float]] = {}
     for node in nodes:
         pinned = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
