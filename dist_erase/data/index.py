@@ -33,6 +33,7 @@ def index_set(
     seed: int = 0,
     tolerant: bool = False,
     trust: bool = False,
+    unwritten: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> SetIndex:
@@ -46,6 +47,7 @@ def index_set(
         seed: draws the subset that `max_samples` asks for.
         tolerant: leave truncated shards and single faulty samples to be met while reading.
         trust: take what is kept without looking whether shards have changed.
+        unwritten: see `SetIndex`.
         workers: processes that walk over headers; None = one per core.
         progress: told how many shards are done.
 
@@ -86,6 +88,7 @@ def index_set(
         cache_dir=cache_dir,
         tolerant=tolerant,
         faults=tuple(faults),
+        unwritten=unwritten,
     )
 
 

@@ -87,6 +87,8 @@ class SetIndex:
         tolerant: faults of single samples are left to be met when they are read.
         faults: what is wrong with whole shards, in words (only if tolerant).
         mix: see `order.Order`.
+        unwritten: refuse a local shard that was written since it was counted on this machine, even
+            with as many bytes; a replay reads on and compares.
     """
 
     shards: tuple[ShardRef, ...]
@@ -95,6 +97,7 @@ class SetIndex:
     cache_dir: Path | None = None
     tolerant: bool = False
     faults: tuple[str, ...] = ()
+    unwritten: bool = False
 
     def __len__(self) -> int:
         return int(self._firsts[-1])
@@ -170,7 +173,7 @@ class SetIndex:
     def _open(self, ref: ShardRef) -> ShardIndex:
         stat = self.source.stat(ref.path)
         # Copies of a local shard on other nodes have another time of change; etags are the same.
-        comparable = is_remote(ref.path) or ref.summary.machine == boot_id()
+        comparable = is_remote(ref.path) or (self.unwritten and ref.summary.machine == boot_id())
         if stat.size != ref.summary.size or (comparable and stat != ref.summary.stat):
             raise UserError(
                 public(ref.path),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dist_erase.config.data import MAX_PIXELS, StreamingConfig, named_sources
 from dist_erase.config.load import kind_of, load_config
+from dist_erase.config.model import ModelConfig, ScratchModelConfig
 from dist_erase.config.run import NamedRunConfig, PretrainConfig, RunConfig
 from dist_erase.config.secrets import public
 from dist_erase.config.source import SourceConfig, pattern_problem, pipe_problem
@@ -56,6 +57,7 @@ class ChosenSets:
         seed: draws the shards that `max_shards` asks for.
         classes_file: names the classes; None if not given.
         max_pixels: `data.max_pixels`.
+        model: of the configuration; None with patterns.
     """
 
     sets: tuple[NamedSet, ...]
@@ -64,6 +66,7 @@ class ChosenSets:
     seed: int
     classes_file: str | None
     max_pixels: int
+    model: ModelConfig | ScratchModelConfig | None
 
     def captions(self, chosen: NamedSet) -> CaptionPlan:
         """The plan of a set's captions; UserError if class names are needed and not known."""
@@ -108,6 +111,7 @@ def choose_sets(
         seed=config.seed,
         classes_file=data.classes,
         max_pixels=data.max_pixels,
+        model=config.model,
     )
 
 
@@ -150,4 +154,5 @@ def _of_patterns(patterns: Sequence[str], index_dir: Path | None, caption: str) 
         seed=0,
         classes_file=None,
         max_pixels=MAX_PIXELS,
+        model=None,
     )

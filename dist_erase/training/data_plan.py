@@ -108,7 +108,12 @@ class DataPlan:
 
 
 def plan_run(
-    config: RunConfig, cache_dir: Path, *, look_for_overlap: bool, held_out: bool = True
+    config: RunConfig,
+    cache_dir: Path,
+    *,
+    look_for_overlap: bool,
+    held_out: bool = True,
+    unwritten: bool = False,
 ) -> DataPlan:
     """Indexes every set of an erasing run.
 
@@ -119,6 +124,7 @@ def plan_run(
             whether shards have changed since they were indexed. The driver does so once; ranks
             need it only where it happens while training.
         held_out: index the sets of `data.eval` too; without, `evaluation` is empty.
+        unwritten: see `SetIndex`.
 
     Raises:
         UserError: anything wrong with shards, batches, streams or disjointness.
@@ -137,6 +143,7 @@ def plan_run(
             seed=seed,
             tolerant=tolerant,
             trust=not look_for_overlap,
+            unwritten=unwritten,
         )
 
     def whole(index: SetIndex, captions: CaptionPlan) -> WholeSet:
