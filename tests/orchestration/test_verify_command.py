@@ -145,6 +145,7 @@ def test_a_failed_read_is_no_bad_content_and_is_tried_again(tmp_path):
         stream="eval",
         captions=CaptionPlan(),
         deep=True,
+        image=ImageSpec(height=32, width=32, mean=(0.0,) * 3, std=(1.0,) * 3),
         max_pixels=10**8,
         settings=SourceSettings(),
         folder=tmp_path / "index",
