@@ -69,7 +69,7 @@ def verify_sets(
         OSError: a shard's size cannot be asked for, or its headers not be read.
         UserError: a shard is missing, a side file makes no sense, or classes have no names.
     """
-    image = _image_of(chosen) if deep else _USUAL
+    image = size_of_images(chosen) if deep else _USUAL
     how = [
         Verification(
             stream=one.stream,
@@ -101,7 +101,7 @@ def verify_sets(
     return verified
 
 
-def _image_of(chosen: ChosenSets) -> ImageSpec:
+def size_of_images(chosen: ChosenSets) -> ImageSpec:
     """The size that training brings images to; the usual one where no model is known yet."""
     if chosen.model is None:
         return _USUAL
