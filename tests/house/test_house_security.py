@@ -81,6 +81,8 @@ def violations(source: str) -> Iterator[str]:
             yield f"line {node.lineno}: {name} starts a shell"
         if name in UNSAFE_YAML or (name == "yaml.load" and not is_safe_load(node, tree)):
             yield f"line {node.lineno}: {name} makes objects"
+        if last == "Environment" and keyword(node, "autoescape") is not True:
+            yield f"line {node.lineno}: a template that does not escape what it is given"
         if last in UNPACKS and dot:
             yield f"line {node.lineno}: {name} writes members of an archive to paths"
         if last in ("bind", "Server", "HTTPServer", "start_http_server"):
@@ -123,6 +125,7 @@ BROKEN = [
     "tar.extract(member, path=folder)",
     "import shutil\nshutil.unpack_archive(f)",
     "probe.bind(('0.0.0.0', 0))",
+    "import jinja2\njinja2.Environment(loader=l)",
 ]
 
 
