@@ -154,7 +154,7 @@ def test_nobody_at_the_address_of_the_cluster(tree, tmp_path, monkeypatch):
     (row,) = check_address(config, "127.0.0.1:1")
     assert (row.state, "nobody answers at 127.0.0.1:1" in row.found) == ("fail", True)
     (row,) = check_address(config, "somewhere")
-    assert (row.state, row.found) == ("fail", "somewhere is no address")
+    assert (row.state, row.found) == ("fail", "somewhere is no address HOST:PORT")
 
 
 def test_the_checks_of_a_machine_need_no_configuration(monkeypatch, tmp_path):

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -59,9 +60,11 @@ def check_writing(config: Config | None) -> Iterator[Row]:
 
 def check_space(config: Config | None) -> Iterator[Row]:
     """Room for checkpoints, where the model's size stands in its files; the block cache; /tmp."""
-    parameters = None if config is None else stored_parameters(config)
-    if config is not None and parameters is not None:
-        yield space_row(config, parameters)
+    if config is not None:
+        with suppress(ValueError):  # damaged weights are told elsewhere
+            parameters = stored_parameters(config)
+            if parameters is not None:
+                yield space_row(config, parameters)
     cache = None if config is None else config.data.block_cache
     if cache is not None and cache.dir is not None:
         yield _cache_row(Path(cache.dir), parse_size(cache.max_bytes))

@@ -48,6 +48,8 @@ def examine(
     try:
         started.append(_torch_probe(config))
         found = ray_address.cluster_address(config, address)
+        if found is not None and ray_address.silence_at(found) is not None:
+            found = None  # said already; Ray would try for minutes
         if found is not None:
             started.append(_ray_probe(config, found))
         yield Part(title="devices and model", rows=started[0].rows())

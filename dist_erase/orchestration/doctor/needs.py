@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
-import struct
 from pathlib import Path
 
-from dist_erase.config.model import LOCAL_DIR
+from dist_erase.config.model import LOCAL_DIR, ModelConfig
 from dist_erase.config.run import NamedRunConfig, PretrainConfig, RunConfig
 
 Config = RunConfig | PretrainConfig
 _SLOTS = 3  # parts of images for each data worker, see data/handover.py
+_FILES = {".safetensors", ".bin", ".pth", ".pt", ".npz"}  # of weights
 _LARGEST_IMAGE = 448  # pixels a side, where the model's size is not known here
 _MAX_HEADER = 100 * 2**20  # of a safetensors file
 MB, GB = 10**6, 10**9
@@ -32,9 +32,10 @@ def image_bytes(config: Config) -> int:
     """Bytes of the images that all data workers of the run hold ready, at most."""
     if config.data.workers == 0:
         return 0
-    train = config.train
-    pairs = train.forget_batch + train.retain_batch if isinstance(config, RunConfig) else 0
-    pairs = pairs or getattr(train, "batch", 0)
+    if isinstance(config, RunConfig):
+        pairs = config.train.forget_batch + config.train.retain_batch
+    else:
+        pairs = config.train.batch
     side = _image_side(config.model.architecture) or _LARGEST_IMAGE
     return _SLOTS * pairs * 3 * side * side
 
@@ -53,13 +54,14 @@ def _image_side(architecture: str) -> int | None:
 
 def weights_path(config: Config) -> Path | None:
     """The file or folder of the original model's weights; None for a tag, or from scratch."""
-    pretrained = getattr(config.model, "pretrained", None)
+    pretrained = config.model.pretrained if isinstance(config.model, ModelConfig) else None
     if pretrained is None:
         return None
     if pretrained.startswith(LOCAL_DIR):
         return Path(pretrained.removeprefix(LOCAL_DIR))
-    looks_like_file = os.sep in pretrained or Path(pretrained).suffix != ""
-    return Path(pretrained) if looks_like_file or Path(pretrained).is_file() else None
+    path = Path(pretrained)
+    names_a_file = os.sep in pretrained or path.suffix in _FILES or path.is_file()
+    return path if names_a_file else None
 
 
 def stored_parameters(config: Config) -> int | None:
@@ -67,6 +69,7 @@ def stored_parameters(config: Config) -> int | None:
 
     Raises:
         OSError: they cannot be read.
+        ValueError: they are damaged.
     """
     path = weights_path(config)
     if path is None:
@@ -82,9 +85,12 @@ def _numbers_in(path: Path) -> int:
     if path.suffix != ".safetensors":
         return path.stat().st_size // 4
     with path.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
+        length = int.from_bytes(stream.read(8), "little")
         header = json.loads(stream.read(min(length, _MAX_HEADER)))
-    return sum(math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
+    try:
+        return sum(math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"no header of safetensors: {error}") from error
 
 
 def checkpoint_bytes(config: Config, parameters: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -168,7 +168,7 @@ def _weights_of_hub(place: str) -> Row:
     return _to_fetch(place.strip("/"), "the Hugging Face hub", size)
 
 
-def _to_fetch(what: str, host: str, size: Any) -> Row:
+def _to_fetch(what: str, host: str, size: Callable[[], int]) -> Row:
     mend = (
         "Fetch them once where there is a network, and copy the file; or set model.pretrained to "
         "a file that every node sees."

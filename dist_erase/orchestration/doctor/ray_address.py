@@ -27,8 +27,11 @@ def cluster_address(config: Config | None, given: str | None) -> str | None:
     asked = given or (config.ray.address if isinstance(config, RunConfig) else None)
     if asked == "local" or (asked is None and config is not None):
         return None
-    if asked in (None, "auto"):
-        asked = os.environ.get("RAY_ADDRESS") or _noted()
+    if asked == "auto":
+        return os.environ.get("RAY_ADDRESS") or _noted()
+    if asked is None:  # nothing is to be run: a cluster that is noted and gone is no fault
+        noted = os.environ.get("RAY_ADDRESS") or _noted()
+        return noted if noted is not None and silence_at(noted) is None else None
     return asked
 
 
@@ -43,18 +46,23 @@ def check_address(config: Config | None, given: str | None) -> Iterator[Row]:
         elif isinstance(config, RunConfig):
             yield ok("ray.address", "local: the run starts a cluster of its own on this machine")
         return
+    silence = silence_at(address)
+    if silence is None:
+        yield ok("ray.address", f"{address} answers")
+    else:
+        yield fail("ray.address", silence, _START)
+
+
+def silence_at(address: str) -> str | None:
+    """Why nobody answers at an address, in words; None if somebody does."""
     host, port = host_and_port(address)
     if port is None:
-        found = f"{address} is no address"
-        yield fail("ray.address", found, "Write HOST:PORT, the one that `ray start --head` names.")
-        return
+        return f"{address} is no address HOST:PORT"
     try:
         socket.create_connection((host, port), timeout=_KNOCK_SECONDS).close()
     except OSError as error:
-        reason = error.strerror or error
-        yield fail("ray.address", f"nobody answers at {host}:{port} ({reason})", _START)
-    else:
-        yield ok("ray.address", f"{host}:{port} answers")
+        return f"nobody answers at {host}:{port} ({error.strerror or error})"
+    return None
 
 
 def host_and_port(address: str) -> tuple[str, int | None]:

@@ -36,7 +36,7 @@ def check_model_files(config: Config) -> Iterator[Row]:
     if problem is None:
         try:
             count = stored_parameters(config) or 0
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError) as error:
             problem = f"it cannot be read ({error})"
     if problem is not None:
         mend = "Copy the model to that path on every node, or train one: dist-erase pretrain CONFIG"
