@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import netrc
 import urllib.request
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
+from dist_erase.observability.passwords import password
 from dist_erase.observability.scrape import Scrape, merged, parse
 
 _ANSWER_SECONDS = 10.0
@@ -44,16 +42,3 @@ def read_addresses(urls: Iterable[str], agent: str) -> Scrape:
         except (OSError, ValueError):
             continue
     return merged(scrapes)
-
-
-def password(url: str) -> dict[str, str]:
-    """The header for a host that is in ~/.netrc; a command line would show it to everybody."""
-    try:
-        found = netrc.netrc().authenticators(urlsplit(url).hostname or "")
-    except (OSError, netrc.NetrcParseError):
-        return {}
-    if found is None:
-        return {}
-    user, _, password = found
-    token = base64.b64encode(f"{user}:{password}".encode()).decode()
-    return {"Authorization": f"Basic {token}"}

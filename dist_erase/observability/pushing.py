@@ -12,7 +12,7 @@ from prometheus_client.exposition import default_handler
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from dist_erase.observability.asking import password
+from dist_erase.observability.passwords import password
 
 JOB = "dist-erase"
 _log = logging.getLogger(__name__)
