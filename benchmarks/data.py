@@ -46,12 +46,13 @@ from photo_shards import jpegs, link_shards, write_shards
 from PIL import Image
 
 from dist_erase.batch import ImageSpec
-from dist_erase.config.data import SourceConfig
+from dist_erase.config.source import SourceConfig
 from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.decode import decode_image
-from dist_erase.data.index import SetIndex, index_set
+from dist_erase.data.index import index_set
 from dist_erase.data.order import Order
 from dist_erase.data.pairs import PairStream, StreamPlan
+from dist_erase.data.set_index import SetIndex
 from dist_erase.data.shards import expand_shards
 from dist_erase.models.tokenizer import model_tokenizer
 

@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from dist_erase.batch import ImageSpec, StreamName
-from dist_erase.config.data import SourceConfig
+from dist_erase.config.source import SourceConfig
 from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.index import index_set
 from dist_erase.data.order import Order

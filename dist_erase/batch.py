@@ -38,7 +38,7 @@ class Samples:
             `caption: cls`).
         image_ids: int64 [n]; first 8 bytes of BLAKE2b of the encoded image bytes.
         labels: int64 [n]; the `.cls` member, -1 where there is none.
-        positions: int64 [n]; the sample's ordinal in its set (see `data.index.SetIndex`).
+        positions: int64 [n]; the sample's ordinal in its set (see `data.set_index.SetIndex`).
     """
 
     images: Tensor

@@ -24,6 +24,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def boot_id() -> str:
+    """The same for all processes of a machine until it is started again; "" if unknown."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes `text` (UTF-8) so that readers see the old file or the new one."""
     with atomic_path(path) as temporary:

@@ -14,6 +14,7 @@ from dist_erase.cli import (
     data,
     data_index,
     data_verify,
+    doctor,
     pretrain,
     purge,
     replay,
@@ -37,6 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("config")(config.config)
+app.command("doctor")(doctor.doctor)
 app.command("run")(run.run)
 app.command("pretrain")(pretrain.pretrain)
 app.command("watch")(watch.watch)

@@ -12,8 +12,8 @@ from dist_erase.cli.data_split_output import progress, show, show_review
 from dist_erase.errors import UserError
 
 if TYPE_CHECKING:
-    from dist_erase.config.data import SourceConfig
     from dist_erase.config.model import ModelConfig
+    from dist_erase.config.source import SourceConfig
     from dist_erase.data.split.embeddings import Teacher
 
 _FORGET, _HOLD_OUT = "What is to be forgotten (any of them suffices)", "Hold-out sets"
@@ -160,7 +160,7 @@ def split(
 
     Example: dist-erase data split data/mine "pool/*.tar" --forget-regex apple
     """
-    from dist_erase.config.data import SourceConfig
+    from dist_erase.config.source import SourceConfig
     from dist_erase.data.captions import read_class_names
     from dist_erase.data.split.job import split_pool
     from dist_erase.data.split.request import ReviewNeeded, ReviewOptions, SplitRequest

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from dist_erase.config.nearest import nearest
 from dist_erase.config.run import PretrainConfig, RunConfig
+from dist_erase.config.secrets import public, recorded
 
 
 def schema(kind: type[RunConfig] | type[PretrainConfig]) -> str:
@@ -22,15 +23,17 @@ def schema(kind: type[RunConfig] | type[PretrainConfig]) -> str:
 def config_hash(config: RunConfig | PretrainConfig) -> str:
     """Hex SHA-256 of the resolved configuration as JSON with sorted keys and no spaces.
 
-    Every value counts, defaults and `run.name` too; their order and origin do not.
+    Every value counts, defaults and `run.name` too; their order and origin do not, nor do
+    signatures in URLs.
     """
-    canonical = json.dumps(config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    tree = recorded(config.model_dump(mode="json"))
+    canonical = json.dumps(tree, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def resolved(config: RunConfig | PretrainConfig, origins: Mapping[str, str]) -> str:
     """The whole configuration as YAML; a comment behind each value says where it comes from."""
-    lines = list(_lines(config.model_dump(mode="json"), origins, "", 0))
+    lines = list(_lines(recorded(config.model_dump(mode="json")), origins, "", 0))
     width = min(max(len(text) for text, _ in lines), 60)
     return "\n".join(f"{text:<{width}}  # {who}" if who else text for text, who in lines) + "\n"
 
@@ -82,7 +85,7 @@ def _sentence(texts: list[str], found: Any) -> str:
     if not texts[0].startswith("must be "):
         return " ".join(dict.fromkeys(texts))
     rest = [text.removeprefix("must be ") for text in texts[1:]]
-    return " or ".join(dict.fromkeys([texts[0], *rest])) + f", not {found!r}."
+    return " or ".join(dict.fromkeys([texts[0], *rest])) + f", not {public(repr(found))}."
 
 
 def _key_path(loc: tuple[int | str, ...], raw: Any, *, missing: bool) -> list[str]:

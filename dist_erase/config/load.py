@@ -14,6 +14,7 @@ from dist_erase.config.document import parse_yaml
 from dist_erase.config.explain import describe
 from dist_erase.config.nearest import did_you_mean
 from dist_erase.config.run import PretrainConfig, RunConfig
+from dist_erase.config.secrets import public, recorded
 from dist_erase.errors import UserError
 
 Kind = TypeVar("Kind", bound=RunConfig | PretrainConfig)
@@ -104,21 +105,30 @@ def _apply(raw: dict[str, Any], origins: dict[str, str], override: str) -> None:
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise UserError(
-            override, "is not an override.", "Write key.sub=value, for instance train.lr=1e-5."
+            public(override),
+            "is not an override.",
+            "Write key.sub=value, for instance train.lr=1e-5.",
         )
     try:
         value = parse_yaml(text)
     except yaml.YAMLError as error:
         raise UserError(
-            override, f"has a value that is not YAML: {_first_line(error)}.", "Mend or quote it."
+            key, f"has a value that is not YAML: {_first_line(error)}.", "Mend or quote it."
         ) from error
+    if recorded(value) != value:
+        raise UserError(
+            key,
+            "holds a signature, and a command line is seen by everyone on the machine.",
+            "Write it into the configuration file.",
+        )
     section = raw
     for number, part in enumerate(parts[:-1], start=1):
         inner = section.get(part)
         if inner is not None and not isinstance(inner, dict):
             raise UserError(
-                override,
-                f"goes below {'.'.join(parts[:number])}, which is {inner!r} and holds no keys.",
+                key,
+                f"goes below {'.'.join(parts[:number])}, which is {public(repr(inner))} and holds "
+                "no keys.",
                 "Mend the key.",
             )
         section[part] = section = dict(inner or {})

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dist_erase.config.data import (
-    DataConfig,
-    PretrainDataConfig,
-    check_class_names,
-    check_pipes,
-    check_templates,
-)
+from dist_erase.config.data import DataConfig, PretrainDataConfig, check_class_names, check_pipes
 from dist_erase.config.model import ModelConfig, ScratchModelConfig
 from dist_erase.config.objective import ObjectiveConfig
+from dist_erase.config.secrets import public, secret_in
 from dist_erase.config.section import Section
+from dist_erase.config.source import check_templates
 from dist_erase.config.train import PretrainTrainConfig, TrainConfig
 
 
@@ -146,11 +143,23 @@ class ObserveConfig(Section):
     )
     pushgateway: str | None = Field(
         None,
-        description="URL of a Pushgateway to push to as well; the group is deleted at the end.",
+        description="URL of a Pushgateway to push to as well; the group is deleted at the end. A "
+        "password comes from ~/.netrc.",
     )
     console: Literal["auto", "rich", "plain"] = Field(
         "auto", description="Live view or lines; auto = live on a terminal that fits."
     )
+
+    @field_validator("pushgateway")
+    @classmethod
+    def url_holds_no_secret(cls, value: str | None) -> str | None:
+        """Run folders keep the configuration."""
+        if value is not None and public(value) != value:
+            raise ValueError(
+                "pushgateway holds a login or a query, and run folders keep the configuration; "
+                "write name and password into ~/.netrc"
+            )
+        return value
 
     @model_validator(mode="after")
     def nodes_can_be_reached(self) -> ObserveConfig:
@@ -182,6 +191,18 @@ class RunConfig(Section):
         description="Raw DeepSpeed JSON, merged into ours; conflicts are refused by name.",
     )
 
+    @field_validator("deepspeed")
+    @classmethod
+    def deepspeed_holds_no_secret(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Run folders keep the configuration."""
+        found = secret_in(_texts(value))
+        if found:
+            raise ValueError(
+                f"{found} looks like a credential, and run folders keep the configuration; give it "
+                "to the process through its environment"
+            )
+        return value
+
     @model_validator(mode="after")
     def goals_need_live_evaluation(self) -> RunConfig:
         """A goal that is never looked at would never stop the run."""
@@ -204,6 +225,17 @@ class RunConfig(Section):
         """`pipe:` patterns need data.allow_pipe."""
         check_pipes(self.data)
         return self
+
+
+def _texts(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Only texts can be secrets: DeepSpeed has numbers about tokens, too."""
+    found: dict[str, Any] = {}
+    for key, value in options.items():
+        if isinstance(value, Mapping):
+            found[key] = _texts(value)
+        elif isinstance(value, str):
+            found[key] = value
+    return found
 
 
 class PretrainConfig(Section):

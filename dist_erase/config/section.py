@@ -9,5 +9,9 @@ class Section(BaseModel):
     """A frozen configuration section; an unknown key is an error."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
+        extra="forbid",
+        frozen=True,
+        protected_namespaces=(),
+        allow_inf_nan=False,
+        hide_input_in_errors=True,  # a traceback must not show a signature
     )

@@ -3,66 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from dist_erase.config.secrets import public
 from dist_erase.data.scan_tar import DUPLICATE, ScannedShard
-from dist_erase.data.scanned import cache_name, scan_kept
+from dist_erase.data.scanned import scan_kept
 from dist_erase.data.sidecar import count_by_sidecar
 from dist_erase.data.source import ShardStat, Source
+from dist_erase.data.summaries import HEADERS, ShardSummary, changed, keep_summaries, kept_summaries
 from dist_erase.data.workers import ordered_map
-from dist_erase.storage import write_text
+from dist_erase.storage import boot_id
 
 Progress = Callable[[int, int], None]  # shards done, shards in all
 
-HEADERS = "headers"  # where a count comes from, if not from a side file
-_VERSION = 2  # of the summaries on disk
 _THREADS = 16
 # Below this many shards to scan, starting processes takes longer than they save.
 _ENOUGH_FOR_PROCESSES = 16
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardSummary:
-    """One shard as it was counted.
-
-    Attributes:
-        size: bytes of the file.
-        version: of its content, by the file system or the store.
-        count: samples.
-        origin: HEADERS, or the side file that the count comes from.
-        problem: what is wrong with the file as a whole; "" = nothing is known.
-        duplicate: key of the first sample that has a member twice; "" = none is known.
-        content: digest of keys, places and sizes of all images; "" where the count comes from a
-            side file.
-        origin_version: of the side file.
-        members: for each set of suffixes (joined by newlines), the key of the first sample that
-            has it; empty where the count comes from a side file.
-    """
-
-    path: str
-    size: int
-    version: str
-    count: int
-    origin: str
-    problem: str = ""
-    duplicate: str = ""
-    content: str = ""
-    origin_version: str = ""
-    members: dict[str, str]
-
-    @property
-    def stat(self) -> ShardStat:
-        """Size and version."""
-        return ShardStat(size=self.size, version=self.version)
 
 
 def summarise(
@@ -105,7 +68,9 @@ def summarise(
         still = threads.map(lambda one: _origin_holds(one, source, headers), held)
         fresh = {one.path: one for one, holds in zip(held, still, strict=True) if holds}
         if stale := changed(kept, paths, stats):
-            _log.warning("%d shards have changed and are read anew, first %s", len(stale), stale[0])
+            _log.warning(
+                "%d shards have changed and are read anew, first %s", len(stale), public(stale[0])
+            )
         todo = [(p, s) for p, s in zip(paths, stats, strict=True) if p not in fresh]
         found = dict(fresh)
         tell(len(found), len(paths))
@@ -124,6 +89,7 @@ def summarise(
                 count=by_file.count,
                 origin=by_file.origin,
                 origin_version=by_file.version,
+                machine=boot_id(),
                 members={},
             )
             tell(len(found), len(paths))
@@ -132,7 +98,7 @@ def summarise(
         tell(len(found), len(paths))
     summaries = [found[path] for path in paths]
     if folder is not None and todo:
-        _save(folder, paths, summaries)
+        keep_summaries(folder, paths, summaries)
     return summaries
 
 
@@ -144,17 +110,6 @@ def _origin_holds(summary: ShardSummary, source: Source, headers: bool) -> bool:
         return not headers and source.stat(summary.origin).version == summary.origin_version
     except OSError:
         return False
-
-
-def changed(
-    kept: Mapping[str, ShardSummary], paths: Sequence[str], stats: Sequence[ShardStat]
-) -> list[str]:
-    """The shards that are no longer as they were kept."""
-    return [
-        path
-        for path, stat in zip(paths, stats, strict=True)
-        if path in kept and kept[path].stat != stat
-    ]
 
 
 def _walk(
@@ -193,6 +148,7 @@ def _summary(path: str, stat: ShardStat, scanned: ScannedShard) -> ShardSummary:
         version=stat.version,
         count=len(scanned),
         origin=HEADERS,
+        machine=boot_id(),
         problem=str(scanned.problem[0]),
         content=_content(scanned),
         duplicate=key(int(twice[0])) if len(twice) else "",
@@ -201,27 +157,3 @@ def _summary(path: str, stat: ShardStat, scanned: ScannedShard) -> ShardSummary:
             for code, names in enumerate(scanned.member_sets)
         },
     )
-
-
-def _file(folder: Path, paths: Sequence[str]) -> Path:
-    return folder / f"set-{cache_name(chr(10).join(paths))}.json"
-
-
-def kept_summaries(folder: Path, paths: Sequence[str]) -> dict[str, ShardSummary]:
-    """What is kept of a set, by shard, whether it still holds or not; {} if nothing."""
-    try:
-        stored = json.loads(_file(folder, paths).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        _log.warning("the kept index %s cannot be read: %s", _file(folder, paths), error)
-        return {}
-    if stored["version"] != _VERSION:
-        return {}
-    return {shard["path"]: ShardSummary(**shard) for shard in stored["shards"]}
-
-
-def _save(folder: Path, paths: Sequence[str], summaries: list[ShardSummary]) -> None:
-    rows = [asdict(summary) for summary in summaries]
-    text = json.dumps({"version": _VERSION, "shards": rows}, separators=(",", ":"))
-    write_text(_file(folder, paths), text)

@@ -78,6 +78,19 @@ def decode_image(
         raise BadSampleError("image", f"{type(error).__name__}: {said}") from error
 
 
+def check_size(data: bytes, spec: ImageSpec, *, max_pixels: int = MAX_PIXELS) -> None:
+    """Looks at an image's header only.
+
+    Raises:
+        BadSampleError: it is above `max_pixels`, or would be once it is brought to `spec`'s size.
+        OSError: it is no image that PIL knows.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    _checked_fit(*image.size, spec, max_pixels)
+
+
 def _jpeg(data: bytes, spec: ImageSpec, scaled: bool, max_pixels: int) -> NDArray[np.uint8] | None:
     """By simplejpeg where that is bit-equal to PIL, only faster; None = PIL has the last word."""
     if data[:2] != b"\xff\xd8":

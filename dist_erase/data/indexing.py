@@ -8,18 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from dist_erase.config.data import SourceConfig
-from dist_erase.data.counting import (
-    HEADERS,
-    Progress,
-    ShardSummary,
-    changed,
-    kept_summaries,
-    summarise,
-)
+from dist_erase.config.secrets import public
+from dist_erase.config.source import SourceConfig
+from dist_erase.data.counting import Progress, summarise
 from dist_erase.data.index import shard_groups, shard_problem
 from dist_erase.data.sidecar import count_by_sidecar
 from dist_erase.data.source import Source, SourceSettings, make_source
+from dist_erase.data.summaries import HEADERS, ShardSummary, changed, kept_summaries
 from dist_erase.errors import UserError
 
 _THREADS = 16
@@ -100,7 +95,7 @@ def index_shards(
     return IndexedSet(
         name=name,
         summaries=tuple(summaries),
-        changed=tuple(changed(before, paths, [summary.stat for summary in summaries])),
+        changed=tuple(map(public, changed(before, paths, [s.stat for s in summaries]))),
         faults=tuple(f"{p.where}: {p.problem}" for p in problems if p is not None),
         wrong_side_files=_disagreeing(summaries, reader) if headers else (),
     )
@@ -121,7 +116,8 @@ def _disagreement(summary: ShardSummary, source: Source) -> str | None:
         return f"{error.where}: {error.problem}"
     if said is None or said.count == summary.count:
         return None
-    return f"{said.origin}: says {said.count:,} samples, {summary.path} holds {summary.count:,}."
+    shard = public(summary.path)
+    return f"{said.origin}: says {said.count:,} samples, {shard} holds {summary.count:,}."
 
 
 def _kind(origin: str) -> str:

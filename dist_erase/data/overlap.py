@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dist_erase.data.index import SetIndex
 from dist_erase.data.sample import image_member, image_number
 from dist_erase.data.scan import iterate_raw
+from dist_erase.data.set_index import SetIndex
 from dist_erase.errors import BadSampleError, UserError
 
 _EXAMPLES = 5

@@ -12,9 +12,10 @@ import numpy as np
 from webdataset.tariterators import group_by_keys
 
 from dist_erase.config.secrets import public
+from dist_erase.config.source import runs_a_command
 from dist_erase.data.expand import expand_block
-from dist_erase.data.index import SetIndex, ShardIndex
 from dist_erase.data.scan_tar import FAULTS, SOUND, key_bytes
+from dist_erase.data.set_index import SetIndex, ShardIndex
 from dist_erase.data.source import Source, is_remote
 from dist_erase.errors import BadSampleError, UserError
 
@@ -153,7 +154,19 @@ class BlockReader:
                 raise _stale(shard, f"it ends before byte {end}")
             samples[rows.start - first : rows.stop - first] = _parse(shard, rows, data)
             size += len(data)
+        self._check_version(shard)
         return samples, size
+
+    def _check_version(self, shard: ShardIndex) -> None:
+        """Raises UserError if a local file was written since it was opened, even to its size.
+
+        After reading, so that nothing written meanwhile is missed. A remote version costs a
+        request: it is asked for when a shard is opened.
+        """
+        if is_remote(shard.path) or runs_a_command(shard.path):
+            return
+        if self._index.source.stat(shard.path).version != shard.version:
+            raise _stale(shard, "it was written again")
 
 
 def _rows_at_once(index: SetIndex, block: int, limit: int, streams: int) -> int:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dist_erase.batch import ImageSpec, Samples
 from dist_erase.config.data import MAX_PIXELS
 from dist_erase.data.captions import CaptionPlan
-from dist_erase.data.index import SetIndex
 from dist_erase.data.read import BlockCache, BlockReader, RawSample
 from dist_erase.data.sample import Pair, Tokenizer, collate, decode_pair
+from dist_erase.data.set_index import SetIndex
 from dist_erase.errors import BadSampleError, UserError
 
 _BLOCK = 64

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import zipfile
 from pathlib import Path
@@ -12,15 +11,11 @@ from filelock import FileLock
 
 from dist_erase.data.scan_tar import ScannedShard, scan_tar
 from dist_erase.data.source import ShardStat, Source
+from dist_erase.data.summaries import cache_name
 from dist_erase.storage import atomic_path
 
 _VERSION = 2  # raise it when `ScannedShard` changes
 _log = logging.getLogger(__name__)
-
-
-def cache_name(path: str) -> str:
-    """The name that a shard goes by in caches."""
-    return hashlib.blake2b(path.encode(), digest_size=16).hexdigest()
 
 
 def scan_kept(path: str, source: Source, stat: ShardStat, folder: Path | None) -> ScannedShard:

@@ -8,8 +8,8 @@ from collections import Counter
 
 import braceexpand
 
-from dist_erase.config.data import pattern_problem, pipe_problem, runs_a_command
 from dist_erase.config.secrets import public
+from dist_erase.config.source import pattern_problem, pipe_problem, runs_a_command
 from dist_erase.data.draws import SHARDS, permutation
 from dist_erase.data.neighbours import local_neighbours
 from dist_erase.data.remote_shards import expand_remote
@@ -70,7 +70,7 @@ def names_of(pattern: str, where: str) -> list[str]:
     try:
         return list(braceexpand.braceexpand(pattern))
     except ValueError:
-        raise UserError(where, f"unbalanced braces in `{pattern}`.", _MEND) from None
+        raise UserError(where, f"unbalanced braces in `{public(pattern)}`.", _MEND) from None
 
 
 def _expand(pattern: str, where: str, source: ShardSource | None) -> list[str]:

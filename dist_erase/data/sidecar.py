@@ -12,8 +12,8 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from dist_erase.config.data import runs_a_command
 from dist_erase.config.secrets import public
+from dist_erase.config.source import runs_a_command
 from dist_erase.data.source import Source
 from dist_erase.errors import UserError
 

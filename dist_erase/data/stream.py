@@ -18,10 +18,10 @@ from dist_erase.config.train import AugmentConfig
 from dist_erase.data.augment import augment
 from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.draws import CAPTION, CROP_COLUMN, CROP_ROW, FLIP, REPLACEMENT, draw
-from dist_erase.data.index import SetIndex
 from dist_erase.data.order import Order, share
 from dist_erase.data.read import BlockCache, BlockReader
 from dist_erase.data.sample import Pair, Tokenizer, collate, decode_pair
+from dist_erase.data.set_index import SetIndex
 from dist_erase.errors import BadSampleError, UserError
 
 _MAX_ATTEMPTS = 100

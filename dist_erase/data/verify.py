@@ -15,22 +15,24 @@ from pathlib import Path
 from typing import Any
 
 from dist_erase.batch import ImageSpec
+from dist_erase.config.secrets import public
 from dist_erase.data.captions import CaptionPlan
-from dist_erase.data.counting import Progress, ShardSummary
-from dist_erase.data.decode import decode_image
-from dist_erase.data.index import SetIndex, ShardRef
+from dist_erase.data.counting import Progress
+from dist_erase.data.decode import check_size, decode_image
 from dist_erase.data.read import RawSample
 from dist_erase.data.sample import image_member
 from dist_erase.data.scan import iterate_raw
-from dist_erase.data.scanned import cache_name, scan_kept
+from dist_erase.data.scanned import scan_kept
+from dist_erase.data.set_index import SetIndex, ShardRef
 from dist_erase.data.source import SourceSettings
+from dist_erase.data.summaries import ShardSummary, cache_name
 from dist_erase.data.workers import ordered_map
 from dist_erase.errors import BadSampleError, UserError
 from dist_erase.storage import write_text
 
 SHARD = "shard"  # the reason of an entry that stands for a whole shard; its index is -1
 UNREADABLE = "unreadable"  # the same, for a read that failed: nothing is known of the content
-_VERSION = 1  # of the verdicts on disk
+_VERSION = 2  # of the verdicts on disk
 # Every pixel is decoded, whatever size the image is then brought to.
 _SMALL = ImageSpec(height=32, width=32, mean=(0.0,) * 3, std=(1.0,) * 3, resize_mode="squash")
 _log = logging.getLogger(__name__)
@@ -74,6 +76,7 @@ class Verification:
     Attributes:
         stream: how the set is called in entries.
         deep: decode every image.
+        image: of the model; a long and thin image may be too large once brought to its size.
         max_pixels: a larger image cannot be used.
         folder: where header scans are kept, and verdicts meanwhile.
     """
@@ -81,6 +84,7 @@ class Verification:
     stream: str
     captions: CaptionPlan
     deep: bool
+    image: ImageSpec
     max_pixels: int
     settings: SourceSettings
     folder: Path
@@ -139,7 +143,12 @@ def _bad_entries(shard: ShardSummary, how: Verification) -> Iterator[BadEntry]:
 
     def whole(reason: str, detail: str) -> BadEntry:
         return BadEntry(
-            stream=how.stream, shard=shard.path, index=-1, key="", reason=reason, detail=detail
+            stream=how.stream,
+            shard=public(shard.path),
+            index=-1,
+            key="",
+            reason=reason,
+            detail=detail,
         )
 
     try:
@@ -156,7 +165,7 @@ def _bad_entries(shard: ShardSummary, how: Verification) -> Iterator[BadEntry]:
                 _, number, key = index.label(position)
                 yield BadEntry(
                     stream=how.stream,
-                    shard=shard.path,
+                    shard=public(shard.path),
                     index=number,
                     key=key,
                     reason=error.reason,
@@ -175,6 +184,7 @@ def _error(raw: RawSample, how: Verification) -> BadSampleError | None:
         how.captions.caption(raw)
         if how.deep:
             decode_image(encoded, _SMALL, max_pixels=how.max_pixels)
+            check_size(encoded, how.image, max_pixels=how.max_pixels)
         elif not encoded:
             raise BadSampleError("image", "it has no content")
     except BadSampleError as error:
@@ -189,7 +199,7 @@ def _kept(path: str, how: Verification) -> Path:
 
 def _identity(shard: ShardSummary, how: Verification) -> list[Any]:
     plan = asdict(how.captions)
-    against = [how.stream, how.max_pixels, json.dumps(plan)]
+    against = [how.stream, how.max_pixels, json.dumps(plan), json.dumps(asdict(how.image))]
     return [_VERSION, shard.size, shard.version, shard.count, *against]
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import netrc
 import urllib.request
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
+from dist_erase.observability.passwords import password
 from dist_erase.observability.scrape import Scrape, merged, parse
 
 _ANSWER_SECONDS = 10.0
@@ -28,7 +26,7 @@ def get(url: str, agent: str) -> str:
         ValueError: what answers does not speak HTTP.
     """
     request = urllib.request.Request(url, headers={"User-Agent": agent})
-    for name, value in _password(url).items():  # for this host alone, not where it redirects to
+    for name, value in password(url).items():  # for this host alone, not where it redirects to
         request.add_unredirected_header(name, value)
     with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:
         content: bytes = answer.read(_LARGEST_ANSWER)
@@ -44,16 +42,3 @@ def read_addresses(urls: Iterable[str], agent: str) -> Scrape:
         except (OSError, ValueError):
             continue
     return merged(scrapes)
-
-
-def _password(url: str) -> dict[str, str]:
-    """The header for a host that is in ~/.netrc; a command line would show it to everybody."""
-    try:
-        found = netrc.netrc().authenticators(urlsplit(url).hostname or "")
-    except (OSError, netrc.NetrcParseError):
-        return {}
-    if found is None:
-        return {}
-    user, _, password = found
-    token = base64.b64encode(f"{user}:{password}".encode()).decode()
-    return {"Authorization": f"Basic {token}"}

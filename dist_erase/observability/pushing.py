@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator
 from urllib.error import URLError
 
 from prometheus_client import CollectorRegistry, delete_from_gateway, push_to_gateway
+from prometheus_client.exposition import default_handler
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+
+from dist_erase.observability.passwords import password
 
 JOB = "dist-erase"
 _log = logging.getLogger(__name__)
@@ -57,7 +60,13 @@ class Pusher:
     def delete(self) -> None:
         """Deletes the group."""
         self._try(
-            lambda: delete_from_gateway(self._gateway, job=JOB, grouping_key=self._group, timeout=5)
+            lambda: delete_from_gateway(
+                self._gateway,
+                job=JOB,
+                grouping_key=self._group,
+                timeout=5,
+                handler=_with_password,
+            )
         )
 
     def _run(self) -> None:
@@ -74,6 +83,7 @@ class Pusher:
                 registry=self._registry,
                 grouping_key=self._group,
                 timeout=5,
+                handler=_with_password,
             )
         )
 
@@ -86,6 +96,17 @@ class Pusher:
             if not self._warned:
                 _log.warning("observe.pushgateway: %s: %s", self._gateway, error)
             self._warned = True
+
+
+def _with_password(
+    url: str,
+    method: str,
+    timeout: float | None,
+    headers: list[tuple[str, str]],
+    data: bytes,
+) -> Callable[[], None]:
+    """As prometheus_client asks, with the password that ~/.netrc has for the host."""
+    return default_handler(url, method, timeout, [*headers, *password(url).items()], data)
 
 
 class _Current(Collector):

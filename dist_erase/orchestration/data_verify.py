@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from dist_erase.batch import ImageSpec
+from dist_erase.config.model import ModelConfig
 from dist_erase.data.counting import Progress
 from dist_erase.data.indexing import IndexedSet
 from dist_erase.data.verify import (
@@ -23,6 +25,9 @@ from dist_erase.errors import UserError
 from dist_erase.orchestration.data_index import index_sets
 from dist_erase.orchestration.sets import ChosenSets, NamedSet
 from dist_erase.storage import write_text
+
+# Of most CLIP models.
+_USUAL = ImageSpec(height=224, width=224, mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +69,13 @@ def verify_sets(
         OSError: a shard's size cannot be asked for, or its headers not be read.
         UserError: a shard is missing, a side file makes no sense, or classes have no names.
     """
+    image = size_of_images(chosen) if deep else _USUAL
     how = [
         Verification(
             stream=one.stream,
             captions=chosen.captions(one),
             deep=deep,
+            image=image,
             max_pixels=chosen.max_pixels,
             settings=replace(chosen.settings, cache_dir=None),  # the shards, not what was kept
             folder=chosen.index_dir,
@@ -92,6 +99,21 @@ def verify_sets(
         for one, way in zip(verified, how, strict=True):
             forget_verdicts(one.indexed.summaries, way)
     return verified
+
+
+def size_of_images(chosen: ChosenSets) -> ImageSpec:
+    """The size that training brings images to; the usual one where no model is known yet."""
+    if chosen.model is None:
+        return _USUAL
+    # Not above: open_clip takes seconds.
+    from dist_erase.models.preprocess import image_spec_of
+    from dist_erase.models.resolve import resolve
+
+    pretrained = chosen.model.pretrained if isinstance(chosen.model, ModelConfig) else None
+    try:
+        return image_spec_of(resolve(chosen.model.architecture, pretrained))
+    except UserError:  # a model that is yet to be trained or fetched does not matter for shards
+        return _USUAL
 
 
 def write_bad(path: Path, verified: Sequence[VerifiedSet]) -> None:

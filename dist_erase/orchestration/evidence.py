@@ -14,6 +14,7 @@ from rich.console import Console
 import dist_erase
 from dist_erase.config.explain import config_hash
 from dist_erase.config.run import RunConfig
+from dist_erase.config.secrets import recorded
 from dist_erase.evaluation.report.build import build_report
 from dist_erase.evaluation.report.table import print_table
 from dist_erase.evaluation.similarity import matched_similarities
@@ -80,7 +81,7 @@ def write_report(
         curves=[dict(row) for row in steps],
         matched_before=matched_similarities(before.embeddings.sets["forget"]),
         matched_after=matched_similarities(after.embeddings.sets["forget"]),
-        config_yaml=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
+        config_yaml=yaml.safe_dump(recorded(config.model_dump(mode="json")), sort_keys=False),
     )
     write_text(folder / REPORT_HTML, html)
     if metrics is not None:

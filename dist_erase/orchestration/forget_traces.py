@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dist_erase.config.run import RunConfig
-from dist_erase.data.scanned import cache_name
 from dist_erase.data.source import blocks_of, is_remote
+from dist_erase.data.summaries import cache_name
 from dist_erase.orchestration.evidence import REPORT_HTML, REPORT_JSON
 from dist_erase.orchestration.forget_shards import forget_shards
 from dist_erase.orchestration.replay_sheet import SHEETS, known_sheets, own_files

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from dist_erase.config.model import ModelConfig
+from dist_erase.config.model import LOCAL_DIR, ModelConfig
 from dist_erase.config.run import RunConfig
 from dist_erase.evaluation.embed import ModelEmbeddings, embed_model
 from dist_erase.models.frozen import FrozenClip, load_frozen
-from dist_erase.models.resolve import LOCAL_DIR
 from dist_erase.training.data_plan import DataPlan
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dist_erase.config.data import runs_a_command
+from dist_erase.config.model import LOCAL_DIR
 from dist_erase.config.run import PretrainConfig, RunConfig
-from dist_erase.models.resolve import LOCAL_DIR
+from dist_erase.config.source import runs_a_command
 
 Config = TypeVar("Config", RunConfig, PretrainConfig)
 

@@ -50,7 +50,7 @@ def run_rank(
     metrics = Metrics(run=config.run.name, role="student", rank=context.rank)
     snapshots = SnapshotWriter(metrics, metrics_at)
     try:
-        data = plan_run(config, index_cache(config), look_for_overlap=False)
+        data = plan_run(config, index_cache(config), look_for_overlap=False, unwritten=True)
         outcome = train(
             recipe_for_run(config, data),
             folder=folder,

@@ -34,7 +34,7 @@ from dist_erase.orchestration.run_folder import (
     discard_unstarted,
     index_cache,
 )
-from dist_erase.orchestration.train_entry import train_on_rank
+from dist_erase.orchestration.train_entry import Sealed, train_on_rank
 from dist_erase.orchestration.watching import exposure, metrics_folder, watched
 from dist_erase.teacher.pool import TeacherPool
 from dist_erase.training.data_plan import DataPlan, plan_run
@@ -130,7 +130,7 @@ def _fit(config: RunConfig, folder: Path, metrics_at: Path, pool: TeacherPool | 
     trainer = _Trainer(
         train_on_rank,
         train_loop_config={
-            "config": config.model_dump(mode="json"),
+            "config": Sealed(config.model_dump(mode="json")),
             "folder": str(folder),
             "metrics_at": str(metrics_at),
             "teachers": [] if pool is None else list(pool.handles),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dist_erase.config.run import PretrainConfig, RunConfig
+from dist_erase.config.secrets import public
 from dist_erase.data.order import ORDER_VERSION
 from dist_erase.data.source import is_remote, make_source
 from dist_erase.data.stream import StreamPlan
@@ -43,17 +44,17 @@ def _changed_shards(plan: StreamPlan, row: Row) -> Iterator[str]:
         try:
             now = source.stat(shard.path)
         except OSError as error:
-            yield f"{shard.path}: {error.strerror or error}."
+            yield f"{public(shard.path)}: {error.strerror or error}."
             continue
-        then = shard.summary
+        then, path = shard.summary, public(shard.path)
         if now.size != then.size:
-            yield f"{shard.path}: {then.size:,} bytes when it was indexed, {now.size:,} now."
+            yield f"{path}: {then.size:,} bytes when it was indexed, {now.size:,} now."
         elif now.version != then.version:
-            yield f"{shard.path}: written again since it was indexed, with as many bytes."
+            yield f"{path}: written again since it was indexed, with as many bytes."
         elif not is_remote(shard.path) and "time" in row:
             written = Path(shard.path).stat().st_mtime
             if written > row["time"]:
-                yield f"{shard.path}: written at {_when(written)}, after the step."
+                yield f"{path}: written at {_when(written)}, after the step."
 
 
 def _of_checkpoint(folder: Path, plans: list[StreamPlan]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from dist_erase.config.explain import config_hash
 from dist_erase.config.run import PretrainConfig, RunConfig
+from dist_erase.config.secrets import recorded
 from dist_erase.errors import UserError
 from dist_erase.storage import write_json
 from dist_erase.training.attempts import ATTEMPTS
@@ -104,7 +105,8 @@ def claim(
     shutil.rmtree(folder / METRICS, ignore_errors=True)  # of the ranks of an earlier part
     for left in announced(folder):  # by a driver that was killed
         left.unlink(missing_ok=True)
-    write_json(stored, {"hash": config_hash(config), "config": config.model_dump(mode="json")})
+    kept = recorded(config.model_dump(mode="json"))
+    write_json(stored, {"hash": config_hash(config), "config": kept})
     return folder
 
 
@@ -158,7 +160,7 @@ def state_of(
 
 
 def _refuse_changes(old: dict[str, Any], config: RunConfig | PretrainConfig) -> None:
-    before, now = _flat(old), _flat(config.model_dump(mode="json"))
+    before, now = _flat(old), _flat(recorded(config.model_dump(mode="json")))
     changed = [
         key
         for key in sorted(before.keys() | now.keys())

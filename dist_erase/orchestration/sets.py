@@ -6,16 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dist_erase.config.data import (
-    MAX_PIXELS,
-    SourceConfig,
-    StreamingConfig,
-    named_sources,
-    pattern_problem,
-    pipe_problem,
-)
+from dist_erase.config.data import MAX_PIXELS, StreamingConfig, named_sources
 from dist_erase.config.load import kind_of, load_config
+from dist_erase.config.model import ModelConfig, ScratchModelConfig
 from dist_erase.config.run import NamedRunConfig, PretrainConfig, RunConfig
+from dist_erase.config.secrets import public
+from dist_erase.config.source import SourceConfig, pattern_problem, pipe_problem
 from dist_erase.data.captions import CaptionPlan, read_class_names
 from dist_erase.data.source import SourceSettings
 from dist_erase.errors import UserError
@@ -61,6 +57,7 @@ class ChosenSets:
         seed: draws the shards that `max_shards` asks for.
         classes_file: names the classes; None if not given.
         max_pixels: `data.max_pixels`.
+        model: of the configuration; None with patterns.
     """
 
     sets: tuple[NamedSet, ...]
@@ -69,6 +66,7 @@ class ChosenSets:
     seed: int
     classes_file: str | None
     max_pixels: int
+    model: ModelConfig | ScratchModelConfig | None
 
     def captions(self, chosen: NamedSet) -> CaptionPlan:
         """The plan of a set's captions; UserError if class names are needed and not known."""
@@ -113,6 +111,7 @@ def choose_sets(
         seed=config.seed,
         classes_file=data.classes,
         max_pixels=data.max_pixels,
+        model=config.model,
     )
 
 
@@ -143,8 +142,8 @@ def _of_patterns(patterns: Sequence[str], index_dir: Path | None, caption: str) 
     return ChosenSets(
         sets=tuple(
             NamedSet(
-                name=pattern,
-                stream=pattern,
+                name=public(pattern),
+                stream=public(pattern),
                 source=SourceConfig(shards=pattern, caption=caption),
                 max_corrupt_fraction=0.0,
             )
@@ -155,4 +154,5 @@ def _of_patterns(patterns: Sequence[str], index_dir: Path | None, caption: str) 
         seed=0,
         classes_file=None,
         max_pixels=MAX_PIXELS,
+        model=None,
     )

@@ -5,7 +5,15 @@ The ranks' own module takes seconds to import (DeepSpeed, open_clip).
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A value on its way to the ranks: Ray keeps what it can print, and shows it to everyone."""
+
+    value: Any = field(repr=False)
 
 
 def train_on_rank(settings: dict[str, Any]) -> None:

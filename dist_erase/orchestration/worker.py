@@ -24,10 +24,10 @@ def train_rank(settings: dict[str, Any]) -> None:
     """One rank, from Ray's settings.
 
     Args:
-        settings: `config` (RunConfig as a dictionary), `folder`, `metrics_at` (paths), `teachers`
-            (actor handles).
+        settings: `config` (RunConfig as a dictionary, sealed), `folder`, `metrics_at` (paths),
+            `teachers` (actor handles).
     """
-    config = RunConfig.model_validate(settings["config"])
+    config = RunConfig.model_validate(settings["config"].value)
     folder = Path(settings["folder"])
     if user_error(folder) is not None:
         return  # left by an earlier attempt; the driver reports it

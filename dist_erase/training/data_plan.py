@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dist_erase.batch import ImageSpec, Samples, StreamName
-from dist_erase.config.data import MAX_PIXELS, DataConfig, SourceConfig, StreamingConfig
+from dist_erase.config.data import MAX_PIXELS, DataConfig, StreamingConfig
 from dist_erase.config.run import PretrainConfig, RunConfig
 from dist_erase.config.sizes import parse_size
+from dist_erase.config.source import SourceConfig
 from dist_erase.data.captions import CaptionPlan, read_class_names
-from dist_erase.data.index import SetIndex, index_set
+from dist_erase.data.index import index_set
 from dist_erase.data.order import Order, allowed_worlds, check_world, choose_streams
 from dist_erase.data.overlap import find_overlap, refuse_overlap
 from dist_erase.data.pairs import StreamPlan
 from dist_erase.data.sample import Tokenizer
 from dist_erase.data.scan import iterate_set
+from dist_erase.data.set_index import SetIndex
 from dist_erase.data.source import SourceSettings
 
 _FLOOR_RETAIN_PAIRS = 4096  # DESIGN section 2
@@ -106,7 +108,12 @@ class DataPlan:
 
 
 def plan_run(
-    config: RunConfig, cache_dir: Path, *, look_for_overlap: bool, held_out: bool = True
+    config: RunConfig,
+    cache_dir: Path,
+    *,
+    look_for_overlap: bool,
+    held_out: bool = True,
+    unwritten: bool = False,
 ) -> DataPlan:
     """Indexes every set of an erasing run.
 
@@ -117,6 +124,7 @@ def plan_run(
             whether shards have changed since they were indexed. The driver does so once; ranks
             need it only where it happens while training.
         held_out: index the sets of `data.eval` too; without, `evaluation` is empty.
+        unwritten: see `SetIndex`.
 
     Raises:
         UserError: anything wrong with shards, batches, streams or disjointness.
@@ -135,6 +143,7 @@ def plan_run(
             seed=seed,
             tolerant=tolerant,
             trust=not look_for_overlap,
+            unwritten=unwritten,
         )
 
     def whole(index: SetIndex, captions: CaptionPlan) -> WholeSet:

@@ -17,13 +17,18 @@ def write_manifest(folder: Path) -> None:
 
 
 def what_is_wrong(folder: Path) -> str | None:
-    """None if `folder` is complete and unchanged, else the first fault found."""
+    """None if `folder` holds what is listed, unchanged, and nothing else; else the first fault."""
     try:
         listed: dict[str, str] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return f"{MANIFEST} is missing (the writer was interrupted)"
-    except json.JSONDecodeError:
+    except ValueError:
         return f"{MANIFEST} is not JSON"
+    if not isinstance(listed, dict):
+        return f"{MANIFEST} lists no files"
+    present = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    for name in sorted(present - {MANIFEST} - listed.keys()):
+        return f"{name} is not listed in {MANIFEST}"
     for name, digest in listed.items():
         path = folder / name
         if not path.is_file():

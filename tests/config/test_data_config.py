@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from dist_erase.config.data import PretrainDataConfig, SourceConfig
+from dist_erase.config.data import PretrainDataConfig
 from dist_erase.config.secrets import public, secret_in
+from dist_erase.config.source import SourceConfig
 from dist_erase.data.source import SourceSettings
 
 SETS = {"train": {"shards": "a.tar"}, "eval": {"shards": "b.tar"}}

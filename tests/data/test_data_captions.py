@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dist_erase.config.data import SourceConfig
+from dist_erase.config.source import SourceConfig
 from dist_erase.data.captions import CaptionPlan, read_class_names
 from dist_erase.errors import BadSampleError, UserError
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from dist_erase.config.data import SourceConfig
-from dist_erase.data.index import SetIndex, index_set
+from dist_erase.config.source import SourceConfig
+from dist_erase.data.index import index_set
 from dist_erase.data.scan import iterate_raw
+from dist_erase.data.set_index import SetIndex
 from dist_erase.errors import BadSampleError, UserError
 
 Shards = Callable[..., str]

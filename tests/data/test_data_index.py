@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
-from dist_erase.config.data import SourceConfig
-from dist_erase.data.index import SetIndex, index_set
+from dist_erase.config.source import SourceConfig
+from dist_erase.data.index import index_set
+from dist_erase.data.set_index import SetIndex
 from dist_erase.errors import UserError
 
 Shards = Callable[..., str]

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from dist_erase.batch import ImageSpec
-from dist_erase.config.data import SourceConfig
 from dist_erase.config.sizes import parse_size
+from dist_erase.config.source import SourceConfig
 from dist_erase.data.captions import CaptionPlan
-from dist_erase.data.index import SetIndex, index_set
+from dist_erase.data.index import index_set
 from dist_erase.data.overlap import find_overlap, refuse_overlap
 from dist_erase.data.scan import iterate_set
+from dist_erase.data.set_index import SetIndex
 from dist_erase.errors import UserError
 
 Shards = Callable[..., str]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dist_erase.batch import ImageSpec, PairBatch, StreamName
-from dist_erase.config.data import SourceConfig
+from dist_erase.config.source import SourceConfig
 from dist_erase.config.train import AugmentConfig
 from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.index import index_set

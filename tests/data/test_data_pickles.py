@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dist_erase.batch import ImageSpec
-from dist_erase.config.data import SourceConfig
+from dist_erase.config.source import SourceConfig
 from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.index import index_set
 from dist_erase.data.read import BlockCache, BlockReader

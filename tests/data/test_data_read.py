@@ -3,14 +3,16 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
-from dist_erase.config.data import SourceConfig
-from dist_erase.data.index import SetIndex, index_set
+from dist_erase.config.source import SourceConfig
+from dist_erase.data.index import index_set
 from dist_erase.data.read import BlockCache, BlockReader
+from dist_erase.data.set_index import SetIndex
 from dist_erase.errors import UserError
 
 Shards = Callable[..., str]
@@ -89,6 +91,35 @@ def test_a_shard_rewritten_since_it_was_indexed_is_named(shards: Shards) -> None
         reader(index).read(0)
     with pytest.raises(UserError, match=f"it ends before byte {index.open(0).ends[7]}"):
         reader(index).read(4)
+
+
+def test_a_shard_altered_in_place_is_noticed_at_the_next_block(shards: Shards) -> None:
+    index = indexed(shards([8]))
+    read = reader(index)
+    assert read.read(0)["txt"] == b"set 0"
+    path = Path(index.shards[0].path)
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes().replace(b"set 6", b"set 9"))  # the same keys and places
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))  # whatever the clock's grain
+    assert path.stat().st_size == size
+    with pytest.raises(UserError, match=r"since it was indexed \(it was written again\)") as caught:
+        read.read(6)
+    assert caught.value.where == str(path)
+
+
+def test_a_shard_altered_before_it_is_opened_is_refused_where_that_is_asked(
+    shards: Shards, tmp_path: Path
+) -> None:
+    source = SourceConfig(shards=shards([8]))
+    counted = index_set(source, where="x", cache_dir=tmp_path / "index", unwritten=True)
+    free = index_set(source, where="x", cache_dir=tmp_path / "index", trust=True)
+    os.utime(counted.shards[0].path, (0, 0))
+    with pytest.raises(UserError, match="has changed since it was indexed"):
+        reader(counted).read(0)
+    assert reader(free).read(0)["txt"] == b"set 0"  # a replay compares what it has read
+    elsewhere = replace(counted.shards[0].summary, machine="another")
+    copy = replace(counted, shards=(replace(counted.shards[0], summary=elsewhere),))
+    assert reader(copy).read(0)["txt"] == b"set 0"  # a copy has a time of its own
 
 
 def test_a_failed_read_is_an_os_error_with_the_shard(shards: Shards) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dist_erase.batch import ImageSpec, concat_samples
-from dist_erase.config.data import SourceConfig
+from dist_erase.config.source import SourceConfig
 from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.decode import decode_image
 from dist_erase.data.index import index_set

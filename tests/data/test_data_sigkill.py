@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dist_erase.config.data import SourceConfig
+from dist_erase.config.source import SourceConfig
 from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.index import index_set
 from dist_erase.data.order import Order

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dist_erase.config.data import SourceConfig
 from dist_erase.config.run import RunConfig
+from dist_erase.config.source import SourceConfig
 from dist_erase.data.index import index_set
 from dist_erase.data.scan import iterate_raw
 from dist_erase.data.source import SourceSettings, make_source
@@ -55,6 +57,16 @@ def test_a_command_that_fails_says_so_without_secrets(tmp_path: Path) -> None:
         assert "hush" not in str(caught.value)
     with pytest.raises(FileNotFoundError, match="no-such-program"):
         source.read("pipe:no-such-program", 0, 1)
+
+
+def test_a_temporary_folder_that_somebody_else_made_is_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "getuid", lambda: 4242)
+    (tmp_path / "dist-erase-pipes-4242").mkdir()  # as whoever runs the tests
+    with pytest.raises(PermissionError, match="belongs to another user"):
+        make_source(SourceSettings(allow_pipe=True)).read("pipe:echo a", 0, 9)
 
 
 def test_a_run_needs_leave_for_commands() -> None:

@@ -6,7 +6,7 @@ import torch
 from support.runs import finish, steps, wait_for_step, weights
 
 from dist_erase.batch import ImageSpec
-from dist_erase.config.data import SourceConfig
+from dist_erase.config.source import SourceConfig
 from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.index import index_set
 from dist_erase.data.scan import iterate_set

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -63,11 +66,55 @@ def gateway():
         process.wait()
 
 
+@pytest.fixture
+def guarded(gateway):
+    """The gateway behind a server that asks for a password, and the requests it let through."""
+    passed = []
+    wanted = "Basic " + base64.b64encode(b"me:hush").decode()
+
+    class Guard(BaseHTTPRequestHandler):
+        def do_PUT(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.headers.get("Authorization") != wanted:
+                self.send_error(401)
+                return
+            passed.append(self.command)
+            kind = {"Content-Type": self.headers["Content-Type"] or "text/plain"}
+            request = urllib.request.Request(
+                f"{gateway}{self.path}", data=body, method=self.command, headers=kind
+            )
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                self.send_response(answer.status)
+            self.end_headers()
+
+        do_DELETE = do_PUT
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("localhost", 0), Guard)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://localhost:{server.server_address[1]}", passed
+    server.shutdown()
+    server.server_close()
+
+
 def start(tmp_path, gateway, *, grace=0.0, node=None):
     exposure = Exposure(
         run="seven", discovery=tmp_path / ".sd", pushgateway=gateway, grace_seconds=grace
     )
     return RunExporter(tmp_path / "metrics", exposure, node=node)
+
+
+def test_the_password_of_a_gateway_comes_from_netrc(tmp_path, guarded, monkeypatch):
+    url, passed = guarded
+    (tmp_path / ".netrc").write_text("machine localhost login me password hush\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    exporter = start(tmp_path, url)
+    wait_for(lambda: "PUT" in passed)
+    exporter.close()
+    assert passed[-1] == "DELETE"
 
 
 def test_a_run_is_pushed_and_deleted_at_its_end(tmp_path, gateway):

@@ -16,7 +16,7 @@ from support.erasing import change_shard
 from dist_erase.config.load import load_config
 from dist_erase.config.run import RunConfig
 from dist_erase.data.build.digits import build_digits
-from dist_erase.data.counting import kept_summaries
+from dist_erase.data.summaries import kept_summaries
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.run_folder import index_cache
 from dist_erase.training.data_plan import plan_run

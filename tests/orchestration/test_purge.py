@@ -14,8 +14,8 @@ from support.runs import tree
 
 from dist_erase.cli.app import main
 from dist_erase.config.run import RunConfig
-from dist_erase.data.scanned import cache_name
 from dist_erase.data.source.block_cache import BlockCache
+from dist_erase.data.summaries import cache_name
 from dist_erase.orchestration.purge import RECORD
 from dist_erase.orchestration.replay import replay
 from dist_erase.orchestration.replay_sheet import write_sheet

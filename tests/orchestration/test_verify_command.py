@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
+import webdataset
 import yaml
+from PIL import Image
 from support.commands import gone_within, start, stop_when
-from support.erasing import members
+from support.erasing import members, new_model
 
-from dist_erase.batch import Quarantined
+from dist_erase.batch import ImageSpec, Quarantined
 from dist_erase.data.build.digits import build_digits
 from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.counting import summarise
 from dist_erase.data.source import SourceSettings, make_source
 from dist_erase.data.verify import UNREADABLE, Verification, verify_shards
+from dist_erase.orchestration.data_verify import size_of_images
+from dist_erase.orchestration.sets import choose_sets
+
+TINY = str(Path(__file__).parents[2] / "configs" / "models" / "tiny.json")
 
 
 @pytest.fixture
@@ -136,6 +144,36 @@ def test_a_wrong_side_file_is_a_fault(run, tmp_path):
     assert "1 shard as a whole" in said
 
 
+def test_long_thin_images_are_too_large_once_resized(tmp_path, run):
+    thin, wide = io.BytesIO(), io.BytesIO()
+    Image.new("RGB", (1, 65_000)).save(thin, "PNG")  # 224 x 14,560,000 where training resizes it
+    Image.new("RGB", (400, 300)).save(wide, "PNG")
+    with webdataset.TarWriter(str(tmp_path / "a.tar"), mtime=0) as writer:
+        for key, image in (("thin", thin), ("wide", wide)):
+            writer.write({"__key__": key, "png": image.getvalue(), "txt": "a line"})
+    out = tmp_path / "bad.jsonl"
+    assert run(str(tmp_path / "a.tar"), "--quarantine", str(out))[0] == 0  # not decoded
+    code, _, said = run(str(tmp_path / "a.tar"), "--deep", "--quarantine", str(out))
+    assert code == 2
+    (one,) = lines(out)
+    assert (one.key, one.reason) == ("thin", "too_large")
+    assert "would be resized to 224 x 14560000" in one.detail
+    assert "too_large 1" in said
+
+
+def test_the_size_that_images_are_brought_to_is_the_models(config, tmp_path):
+    tree = yaml.safe_load(config.read_text())
+    tree["model"] = {"architecture": TINY, "pretrained": f"local-dir:{tmp_path}/not-trained-yet"}
+    assert size_of_images(choose_sets([str(config)])).height == 224  # of ViT-B-32
+    config.write_text(yaml.safe_dump(tree))
+    unknown = choose_sets([str(config)])
+    assert size_of_images(unknown) == size_of_images(replace(unknown, model=None))
+    tree["model"]["pretrained"] = f"local-dir:{new_model(TINY, tmp_path / 'model')}"
+    config.write_text(yaml.safe_dump(tree))
+    expected = json.loads(Path(TINY).read_text())["vision_cfg"]["image_size"]
+    assert size_of_images(choose_sets([str(config)])).height == expected != 224
+
+
 def test_a_failed_read_is_no_bad_content_and_is_tried_again(tmp_path):
     build_digits(tmp_path / "digits", shard_size=60)
     shards = [str(path) for path in sorted((tmp_path / "digits/eval").glob("*.tar"))]
@@ -145,6 +183,7 @@ def test_a_failed_read_is_no_bad_content_and_is_tried_again(tmp_path):
         stream="eval",
         captions=CaptionPlan(),
         deep=True,
+        image=ImageSpec(height=32, width=32, mean=(0.0,) * 3, std=(1.0,) * 3),
         max_pixels=10**8,
         settings=SourceSettings(),
         folder=tmp_path / "index",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.pools import files
 
-from dist_erase.config.data import SourceConfig
+from dist_erase.config.source import SourceConfig
 from dist_erase.data.build.digits import build_digits
 from dist_erase.data.split.job import split_pool
 from dist_erase.data.split.request import SplitRequest

@@ -12,7 +12,7 @@ import numpy as np
 import webdataset as wds
 from PIL import Image
 
-from dist_erase.config.data import SourceConfig
+from dist_erase.config.source import SourceConfig
 from dist_erase.data.sample import image_number
 
 

@@ -26,6 +26,7 @@ class Web(ThreadingHTTPServer):
             `less` (a shorter range than asked for) or `ignore range`.
         requests: method, path and Range header of each request so far.
         sent: bytes of bodies sent so far.
+        signature: what every request must have in its query; None = nothing.
     """
 
     daemon_threads = True
@@ -36,6 +37,7 @@ class Web(ThreadingHTTPServer):
         self.script: deque[str] = deque()
         self.always = "serve"
         self.etags = True
+        self.signature: str | None = None
         self.requests: list[tuple[str, str, str | None]] = []
         self.sent = 0
         self.ended = threading.Event()
@@ -78,11 +80,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
-        web, path = self.server, self.path.partition("?")[0]
+        web, (path, _, query) = self.server, self.path.partition("?")
         web.requests.append((self.command, path, self.headers["Range"]))
         act = web.script.popleft() if web.script else web.always
         if act == "serve" and path not in web.files:
             act = "404"
+        if web.signature is not None and web.signature not in query:
+            act = "403"
         if act.isdigit():
             self._head(int(act), {"Content-Length": "0"})
         elif act == "drop":

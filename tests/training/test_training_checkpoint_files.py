@@ -123,6 +123,15 @@ def change_the_step(path: Path) -> None:
     (path / "state.json").write_text(json.dumps(state | {"step": 7}))
 
 
+def smuggle_a_part_in(path: Path) -> None:
+    part = path / "part-00000-of-00001.safetensors"
+    (path / "part-00001-of-00002.safetensors").write_bytes(part.read_bytes())
+
+
+def list_in_the_manifest(path: Path) -> None:
+    (path / "manifest.json").write_text("[]")
+
+
 def remove_a_part(path: Path) -> None:
     (path / "part-00000-of-00001.safetensors").unlink()
 
@@ -135,6 +144,8 @@ def remove_a_part(path: Path) -> None:
         (flip_one_bit, "part-00000-of-00001.safetensors has changed"),
         (change_the_step, "state.json has changed"),
         (remove_a_part, "part-00000-of-00001.safetensors is missing"),
+        (smuggle_a_part_in, "part-00001-of-00002.safetensors is not listed in manifest.json"),
+        (list_in_the_manifest, "manifest.json lists no files"),
     ],
 )
 def test_a_damaged_one_is_passed_over_with_its_fault(two, caplog, damage, fault):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import re
 import shutil
 import time
 import uuid
@@ -21,10 +20,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode
 
 from filelock import FileLock, Timeout
 
+from dist_erase.config.secrets import unsigned
 from dist_erase.storage import atomic_path
 
 _log = logging.getLogger(__name__)
@@ -33,12 +32,6 @@ _LOCK_SECONDS, _POLL_SECONDS = 10.0, 0.005
 _FILLED_TO = 0.9  # share of the limit kept by an eviction, so that not every block causes one
 _LEFT_BEHIND = 3600.0  # seconds after which a temporary file belongs to nobody any more
 _CRC = 4
-# Parameters of signed URLs: the shard stays the same when it is signed anew.
-_SIGNATURE = re.compile(
-    r"x-(amz|goog)-|(signature|expires|policy|key-pair-id|awsaccesskeyid|googleaccessid)$"
-    r"|s[vretpi]$|sig$|spr$|token$",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -187,13 +180,7 @@ def _blocks(folder: Path) -> Iterator[_Block]:
 
 def _shard_folder(folder: Path, shard: str) -> Path:
     """Named by the URL without a signature, which changes while the shard stays the same."""
-    url, mark, query = shard.partition("?")
-    if mark and "=" in query:
-        kept = [(k, v) for k, v in parse_qsl(query, True) if not _SIGNATURE.match(k)]
-        url += f"?{urlencode(kept)}" if kept else ""
-    else:
-        url = shard
-    return folder / _hash(url)
+    return folder / _hash(unsigned(shard))
 
 
 def _hash(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from dist_erase.config.data import runs_a_command
+from dist_erase.config.source import runs_a_command
 from dist_erase.data.source.block_cache import BlockCache
 from dist_erase.data.source.local import LocalSource
 from dist_erase.data.source.pipe import PipeSource

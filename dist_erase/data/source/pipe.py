@@ -6,6 +6,7 @@ machine, and blocks are read from that. No shell is started: the command is spli
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shlex
@@ -34,6 +35,7 @@ class PipeSource:
         own = Path(tempfile.gettempdir()) / f"dist-erase-pipes-{os.getuid()}"
         # Beside the block cache, which deletes what it does not know.
         self._folder = Path(f"{folder.rstrip('/')}-pipes") if folder else own
+        self._is_temporary = folder is None
         self._local = LocalSource()
 
     def read(self, shard: str, start: int, stop: int) -> bytes:
@@ -52,6 +54,9 @@ class PipeSource:
         if path.exists():
             return path
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self._is_temporary and self._folder.stat().st_uid != os.getuid():
+            # Among temporary files anybody may have made it, and would choose what is trained on.
+            raise PermissionError(errno.EPERM, "belongs to another user", str(self._folder))
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():
                 _run(shard, path)

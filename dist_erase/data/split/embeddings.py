@@ -57,7 +57,7 @@ class ImageEmbeddings:
     def blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yields (first unit, L2-normalised float32 [n, D]); nothing is kept in memory."""
         for first, path in self.files:
-            with np.load(path) as arrays:
+            with np.load(path, allow_pickle=False) as arrays:
                 block = arrays["embeddings"].astype(np.float32)
             norms = np.linalg.norm(block, axis=1, keepdims=True)
             yield first, block / np.maximum(norms, 1e-6)
@@ -112,7 +112,7 @@ def embed_units(
             progress("embedding images", done, first)
         _save(path, np.concatenate(parts), bad)
     for first, path in answer.files:
-        with np.load(path) as arrays:
+        with np.load(path, allow_pickle=False) as arrays:
             listed = json.loads(arrays["bad"].tobytes())
         answer.bad.update({first + row: reason for row, reason in listed})
     return answer

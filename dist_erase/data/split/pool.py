@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dist_erase.config.data import SourceConfig
-from dist_erase.data.index import SetIndex, ShardIndex, index_set
+from dist_erase.config.secrets import public
+from dist_erase.config.source import SourceConfig
+from dist_erase.data.index import index_set
 from dist_erase.data.read import BlockCache, BlockReader, RawSample
+from dist_erase.data.set_index import SetIndex, ShardIndex
 from dist_erase.errors import UserError
 
 _BLOCK = 64
@@ -33,8 +35,8 @@ class PoolShard:
 
     @property
     def path(self) -> str:
-        """Absolute path or URL of the tar file."""
-        return self.alone.shards[0].path
+        """Absolute path or URL of the tar file, as people may see it."""
+        return public(self.alone.shards[0].path)
 
     @property
     def index(self) -> ShardIndex:

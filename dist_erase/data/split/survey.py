@@ -67,7 +67,7 @@ class Survey:
     def _captions(self, number: int) -> list[str]:
         if number not in self._kept:
             self._kept.clear()  # the callers go through the pool in order
-            with np.load(_file(self.folder, number)) as arrays:
+            with np.load(_file(self.folder, number), allow_pickle=False) as arrays:
                 self._kept[number] = _unpack(arrays["captions"])
         return self._kept[number]
 
@@ -107,7 +107,7 @@ def survey_pool(
         progress("reading the pool", done, len(pool))
     ids, bits, dropped, found = [], [], {}, set()
     for shard in pool.shards:
-        with np.load(_file(folder, shard.number)) as arrays:
+        with np.load(_file(folder, shard.number), allow_pickle=False) as arrays:
             ids.append(arrays["image_ids"])
             bits.append(arrays["bits"])
             first = int(pool.firsts[shard.number])

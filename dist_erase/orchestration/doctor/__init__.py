@@ -1,0 +1,1 @@
+"""`dist-erase doctor`: what would stop or slow a run, found before it costs anything."""
