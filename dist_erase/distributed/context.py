@@ -11,12 +11,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dist_erase.distributed.clock import COLLECTIVES
+from dist_erase.errors import StopAsked
 
 T = TypeVar("T")
 
 
-def _never() -> bool:
-    return False
+def never() -> None:
+    """Nobody asks to stop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +28,15 @@ class RankContext:
         rank: 0 .. world - 1.
         world: number of ranks; 1 without torch.distributed.
         device: where this rank's student lives.
-        should_stop: true once this process was asked to stop (signal, preemption). Ranks
-            may disagree for a moment: act on `agree` only.
+        should_stop: why this process was asked to stop (signal, preemption), None if it was not.
+            The loop asks at each step, where ranks may disagree for a moment: it acts on what they
+            have agreed on only.
     """
 
     rank: int
     world: int
     device: torch.device
-    should_stop: Callable[[], bool] = _never
+    should_stop: Callable[[], StopAsked | None] = never
 
     @property
     def is_first(self) -> bool:

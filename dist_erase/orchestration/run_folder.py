@@ -21,6 +21,7 @@ from dist_erase.training.attempts import ATTEMPTS
 CONFIG = "config.json"
 END = "end.json"
 FATAL = "user_error.json"
+STOP = "stop"
 ROWS = "metrics.jsonl"
 METRICS = "metrics"
 DISCOVERY = ".file_sd"
@@ -101,6 +102,7 @@ def claim(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FATAL).unlink(missing_ok=True)
     (folder / END).unlink(missing_ok=True)
+    (folder / STOP).unlink(missing_ok=True)
     shutil.rmtree(folder / METRICS, ignore_errors=True)  # of the ranks of an earlier part
     for left in announced(folder):  # by a driver that was killed
         left.unlink(missing_ok=True)

@@ -28,7 +28,8 @@ from dist_erase.training.floor import measure_floor
 from dist_erase.training.flops import Utilisation, measure_flops
 from dist_erase.training.hooks import RunLog
 from dist_erase.training.live_evaluation import LiveEvaluation
-from dist_erase.training.loop import Outcome, Parts, run_steps
+from dist_erase.training.loop import Outcome, run_steps
+from dist_erase.training.parts import Parts
 from dist_erase.training.recipe import Recipe
 from dist_erase.training.step import TeacherConstants
 
