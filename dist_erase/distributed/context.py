@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -18,6 +19,19 @@ T = TypeVar("T")
 
 def never() -> None:
     """Nobody asks to stop."""
+
+
+def limit_waits(seconds: float) -> None:
+    """From now on a collective fails when the others keep it waiting for so long.
+
+    For every process group there is: those that DeepSpeed made wait for torch's 30 minutes.
+    """
+    limit = timedelta(seconds=seconds)
+    for group in dist.distributed_c10d._world.pg_map:
+        if hasattr(group, "set_timeout"):  # since torch 2.15
+            group.set_timeout(limit)
+        else:
+            dist.distributed_c10d._set_pg_timeout(limit, group)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from dist_erase.training.attempts import ATTEMPTS
 CONFIG = "config.json"
 END = "end.json"
 FATAL = "user_error.json"
+FAILURE = "rank_failure.json"
 STOP = "stop"
 ROWS = "metrics.jsonl"
 METRICS = "metrics"
@@ -47,6 +48,7 @@ _MAY_CHANGE = (
     "teacher.prefetch",
     "teacher.timeout_seconds",
     "train.zero_stage",
+    "train.rank_timeout_seconds",
     "train.micro_batch",
     "train.epochs",
     "train.max_steps",
@@ -100,12 +102,11 @@ def claim(
     if overwrite and folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / FATAL).unlink(missing_ok=True)
-    (folder / END).unlink(missing_ok=True)
-    (folder / STOP).unlink(missing_ok=True)
+    for left in (FATAL, FAILURE, END, STOP):
+        (folder / left).unlink(missing_ok=True)
     shutil.rmtree(folder / METRICS, ignore_errors=True)  # of the ranks of an earlier part
-    for left in announced(folder):  # by a driver that was killed
-        left.unlink(missing_ok=True)
+    for address in announced(folder):  # by a driver that was killed
+        address.unlink(missing_ok=True)
     write_json(stored, {"hash": config_hash(config), "config": config.model_dump(mode="json")})
     return folder
 
@@ -128,10 +129,15 @@ def discard_unstarted(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
+def lock_of(config: RunConfig | PretrainConfig) -> Path:
+    """The file that the driver of a run holds locked while it works."""
+    return Path(config.run.dir) / f".{config.run.name}.lock"
+
+
 @contextmanager
 def alone(config: RunConfig | PretrainConfig) -> Iterator[None]:
     """Inside, no other driver works on the same run folder; UserError if one does."""
-    path = Path(config.run.dir) / f".{config.run.name}.lock"
+    path = lock_of(config)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:

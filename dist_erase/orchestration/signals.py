@@ -16,7 +16,7 @@ SIGTERM = StopAsked("sigterm", "SIGTERM")
 _TWICE = StopAsked("sigterm", "a second SIGTERM, without a checkpoint of its own")
 # A scheduler signals every process of a job, and launchers pass theirs on to their ranks: what
 # comes so soon after the first is that one again.
-_SAME_SECONDS = 5.0
+SAME_SECONDS = 5.0
 
 
 class Sigterm:
@@ -79,7 +79,7 @@ class Sigterm:
     def _arrived(self, *_: object) -> None:
         now = time.monotonic()
         first, self._first = self._first, self._first or now
-        if first is not None and now - first < _SAME_SECONDS:
+        if first is not None and now - first < SAME_SECONDS:
             return
         if not self._at_work:
             # Also where the run is ending after a first one, and waits for a last scrape.
