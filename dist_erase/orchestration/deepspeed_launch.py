@@ -28,6 +28,8 @@ from dist_erase.orchestration.stop_request import request_stop
 
 _PORTS = range(20000, 32000)  # below those that systems give to whoever asks for any
 _POLL_SECONDS = 0.2
+# Otherwise ssh waits for ever for a host that is gone without a word.
+_SSH = "-o ServerAliveInterval=10 -o ServerAliveCountMax=3"
 _END_SECONDS = 120.0  # for ranks to write a checkpoint after their launcher has ended
 _USAGE = (
     "Write launch.py [DEEPSPEED'S OPTIONS] --config CONFIG [--resume-or-start] [KEY=VALUE ...], "
@@ -106,7 +108,8 @@ class _Launch:
         signal.signal(signal.SIGTERM, self._arrived)
         signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C reaches the launcher by itself
         environment = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "PDSH_SSH_ARGS_APPEND": f"{os.environ.get('PDSH_SSH_ARGS_APPEND', '')} {_SSH}".strip(),
         }
         process = subprocess.Popen(command, env=environment)
         while process.poll() is None:

@@ -29,7 +29,7 @@ from support.runs import (
 
 pytestmark = pytest.mark.integration
 LAUNCH = [sys.executable, str(ROOT / "launchers" / "deepspeed" / "launch.py")]
-TORCHRUN = ["--by", str(BIN / "torchrun"), "--nproc-per-node=2", "--master-port=0"]
+TORCHRUN = ["--by", str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2"]
 RANK = "launchers/deepspeed/unlearn.py"
 
 
