@@ -144,9 +144,7 @@ class PairStream(Iterator[PairBatch]):
         self._watchdog = Watchdog(watch_seconds, stacks)
         self._workers: list[Any] = []
         if self.workers:
-            self._parts, self._workers = _start_workers(
-                parts, self.workers, self._watchdog.folder
-            )
+            self._parts, self._workers = _start_workers(parts, self.workers, self._watchdog.folder)
             self._watchdog.watch([worker.pid for worker in self._workers])
         else:
             self._parts = iter(parts)

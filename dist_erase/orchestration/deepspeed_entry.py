@@ -18,7 +18,7 @@ from rich.console import Console
 
 from dist_erase.config.load import load_config
 from dist_erase.config.run import RunConfig
-from dist_erase.distributed.context import RankContext
+from dist_erase.distributed.context import RankContext, limit_waits
 from dist_erase.errors import (
     EXIT_BUG,
     EXIT_DONE,
@@ -59,6 +59,7 @@ from dist_erase.training.engine import start_deepspeed
 from dist_erase.training.recipe import recipe_for_run
 
 T = TypeVar("T")
+_START_SECONDS = 1800.0  # the first rank may have to index a large pool, while the others wait
 _GO_ON = "the same command with --resume goes on"
 
 
@@ -104,6 +105,7 @@ def _run(config: RunConfig, options: argparse.Namespace, sigterm: Sigterm) -> li
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // _local_world()))
     backend = "nccl" if device.type == "cuda" else "gloo"
     join_ranks(backend, seconds=config.train.rank_timeout_seconds)
+    limit_waits(_START_SECONDS)
     start_deepspeed(backend)
     context = RankContext(rank=dist.get_rank(), world=dist.get_world_size(), device=device)
     with ExitStack() as stack:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack, nullcontext
 from functools import partial
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -173,10 +172,7 @@ def _fit(config: RunConfig, folder: Path, metrics_at: Path, pool: TeacherPool | 
             "metrics_at": str(metrics_at),
             "teachers": [] if pool is None else list(pool.handles),
         },
-        torch_config=TorchConfig(
-            backend="nccl" if use_gpu else "gloo",
-            timeout_s=ceil(config.train.rank_timeout_seconds),
-        ),
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=config.ray.workers, use_gpu=use_gpu, resources_per_worker=resources
         ),

@@ -44,9 +44,7 @@ def environment():
     }
 
 
-def test_a_launch_over_ssh_survives_a_cut_cable_on_fewer_hosts(
-    bench, sgd, sgd_reference, tmp_path
-):
+def test_a_launch_over_ssh_survives_a_cut_cable_on_fewer_hosts(bench, sgd, sgd_reference, tmp_path):
     folder = bench.folder("two-hosts")
     with hosts(2) as (one, two), ssh([one, two], tmp_path / "ssh") as ssh_config:
         hostfile, variables = tmp_path / "hosts", tmp_path / "variables"

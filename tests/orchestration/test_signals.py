@@ -21,31 +21,32 @@ def test_nothing_is_asked_without_a_signal():
 
 def test_before_the_first_step_it_ends_the_process():
     with (
-        pytest.raises(InterruptedRunError, match="stopped before or after its steps by SIGTERM; go"),
+        pytest.raises(
+            InterruptedRunError, match="stopped before or after its steps by SIGTERM; go"
+        ),
         Sigterm("go on") as sigterm,
         sigterm.training(),
     ):
         terminate()
 
 
-def test_a_loop_at_work_learns_of_it_and_says_how_to_go_on():
+def loop(sigterm, signals=1):
+    """Trains for a step, meets signals, and stops as the training loop does."""
+    assert sigterm.asked() is None
+    for _ in range(signals):
+        terminate()
+    asked = sigterm.asked()
+    assert asked == SIGTERM
+    raise InterruptedRunError(7, asked)
+
+
+@pytest.mark.parametrize("times", [1, 2])  # a launcher passes on what its ranks got too
+def test_a_loop_at_work_learns_of_it_and_says_how_to_go_on(times):
     with Sigterm("go on") as sigterm:
-        with pytest.raises(InterruptedRunError, match="^stopped at step 7 by SIGTERM; go on$"):
-            with sigterm.training():
-                assert sigterm.asked() is None
-                terminate()
-                asked = sigterm.asked()
-                assert asked == SIGTERM
-                raise InterruptedRunError(7, asked)
-        terminate()  # the launcher, which passes its own on
-
-
-def test_the_same_signal_from_a_launcher_is_no_second_one():
-    with Sigterm("go on") as sigterm, pytest.raises(InterruptedRunError), sigterm.training():
-        sigterm.asked()
-        terminate()
-        terminate()
-        assert sigterm.asked() == SIGTERM
+        with pytest.raises(InterruptedRunError) as raised, sigterm.training():
+            loop(sigterm, times)
+        assert str(raised.value) == "stopped at step 7 by SIGTERM; go on"
+        terminate()  # the launcher's once more
 
 
 def test_a_second_one_does_not_wait_for_the_step(monkeypatch):
@@ -58,17 +59,22 @@ def test_a_second_one_does_not_wait_for_the_step(monkeypatch):
         sigterm._first = None  # else leaving the block would raise again
 
 
-def test_one_that_comes_after_the_last_step_is_not_lost():
-    with Sigterm("go on") as sigterm, pytest.raises(InterruptedRunError), sigterm.training():
-        sigterm.asked()
+def train(sigterm, note=None):
+    with sigterm.training(note):
+        if note is None:
+            assert sigterm.asked() is None
         terminate()
+
+
+def test_one_that_comes_after_the_last_step_is_not_lost():
+    with Sigterm("go on") as sigterm, pytest.raises(InterruptedRunError):
+        train(sigterm)
 
 
 def test_a_driver_hands_it_on():
     handed = []
     with Sigterm("go on") as sigterm, pytest.raises(InterruptedRunError):
-        with sigterm.training(lambda: handed.append("stop")):
-            terminate()
+        train(sigterm, lambda: handed.append("stop"))
     assert handed == ["stop"]
 
 

@@ -43,8 +43,8 @@ SAFETY = (
         dashboard="cluster",
         question=_CHECKPOINT,
         help="Checkpoints that this rank took part in, by what they were written for: interval "
-        "(train.checkpoint.every_steps), end, best (of the live evaluations), or a stop by sigterm, "
-        "by the drain of a node, by request (a stop file), or by the end of the launcher.",
+        "(train.checkpoint.every_steps), end, best (of the live evaluations), or a stop by "
+        "sigterm, by the drain of a node, by request (a stop file), by the end of the launcher.",
     ),
     Definition(
         name="dist_erase_checkpoint_last_step",
