@@ -214,8 +214,8 @@ _SAFE = Row(
         ),
         Panel(
             title="Checkpoints by reason",
-            about="What each was written for; sigterm, drain, request and launcher are stops, after "
-            "which the run can be resumed.",
+            about="What each was written for; sigterm, drain, request and launcher are stops, "
+            "after which the run can be resumed.",
             kind="lines",
             queries=(
                 Query(
