@@ -32,7 +32,8 @@ quickstart: $(INSTALLED) ## Train a small CLIP on digits, erase "seven" from it,
 	@scripts/quickstart $(STARTED)
 
 test: $(INSTALLED) ## Run every test (12 minutes).
-	@scripts/debian-packages $(PYTHON) prometheus prometheus-pushgateway openssl  # real ones
+	@scripts/debian-packages $(PYTHON) prometheus prometheus-pushgateway openssl \
+	    iproute2 pdsh openssh-client openssh-server curl  # real ones
 	$(BIN)/python -m pytest tests $(TWO_AT_ONCE) $(ARGS)
 
 test-fast: $(INSTALLED) ## Run the tests that start neither Ray nor DeepSpeed.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 EXIT_DONE = 0
 EXIT_BUG = 1
 EXIT_USER_ERROR = 2
@@ -46,14 +49,48 @@ class BadSampleError(Exception):
         super().__init__(reason, detail)
 
 
-class InterruptedRunError(Exception):
-    """The run stopped early with a checkpoint from which `--resume` continues."""
+StopKind = Literal["sigterm", "drain", "request", "launcher"]
+STOP_KINDS: tuple[StopKind, ...] = ("sigterm", "drain", "request", "launcher")
 
-    def __init__(self, step: int, why: str) -> None:
+
+@dataclass(frozen=True)
+class StopAsked:
+    """Why a run should stop.
+
+    Attributes:
+        kind: a fixed word, used as a metric label: SIGTERM, a drained node, a stop file, or a
+            launcher that is gone.
+        words: who asks, to complete "stopped at step 7 by ...".
+    """
+
+    kind: StopKind
+    words: str
+
+
+GO_ON = "`dist-erase run ... --resume` goes on"
+
+
+class InterruptedRunError(Exception):
+    """The run stopped early, and continues where its last checkpoint is.
+
+    Args:
+        step: the last one done, whose checkpoint was written; None where no step was under way.
+        asked: why.
+        go_on: what continues the run, in words.
+    """
+
+    def __init__(
+        self,
+        step: int | None,
+        asked: StopAsked,
+        go_on: str = GO_ON,
+    ) -> None:
         self.step = step
-        self.why = why
-        super().__init__(step, why)
+        self.asked = asked
+        self.go_on = go_on
+        super().__init__(step, asked, go_on)
 
     def __str__(self) -> str:
         """The one line that the user reads."""
-        return f"interrupted after step {self.step} ({self.why}); continue with --resume"
+        where = "before or after its steps" if self.step is None else f"at step {self.step}"
+        return f"stopped {where} by {self.asked.words}; {self.go_on}"

@@ -27,6 +27,7 @@ def pytest_collection_modifyitems(items):
 
     Only `make test` runs several (pytest-xdist, `--dist loadgroup`).
     """
+
     def on_cluster(item):
         return not {"ray_cluster", "original"}.isdisjoint(item.fixturenames)
 

@@ -82,6 +82,12 @@ class TrainConfig(OptimizerConfig):
         None, gt=0, description="Stop once each forget pair has been seen this often."
     )
     trainable: TrainableConfig = Field(default_factory=TrainableConfig)
+    rank_timeout_seconds: float = Field(
+        600.0,
+        gt=0,
+        description="How long a rank waits for the others before the run ends, to be resumed: more "
+        "than the longest checkpoint takes.",
+    )
 
 
 class PretrainTrainConfig(OptimizerConfig):

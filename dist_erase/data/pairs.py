@@ -142,9 +142,10 @@ class PairStream(Iterator[PairBatch]):
         self._slots = [_slots(plans, world * self.workers, image) for _ in range(self.workers)]
         parts = _Parts(settings, rank, world, start_step, self._slots)
         self._watchdog = Watchdog(watch_seconds, stacks)
+        self._workers: list[Any] = []
         if self.workers:
-            self._parts, pids = _start_workers(parts, self.workers, self._watchdog.folder)
-            self._watchdog.watch(pids)
+            self._parts, self._workers = _start_workers(parts, self.workers, self._watchdog.folder)
+            self._watchdog.watch([worker.pid for worker in self._workers])
         else:
             self._parts = iter(parts)
 
@@ -164,6 +165,8 @@ class PairStream(Iterator[PairBatch]):
         """Ends the data workers; the stream gives nothing more."""
         # Dropping DataLoader's iterator is its documented way of ending persistent workers.
         self._parts = iter(())
+        for worker in self._workers:
+            worker.kill()  # one that was stuck; SIGTERM, which DataLoader tries, is blocked there
         self._watchdog.close()
 
     def _next_part(self) -> PairBatch | _Parcel:
@@ -251,9 +254,9 @@ def _joined(parts: list[PairBatch]) -> PairBatch:
 
 def _start_workers(
     parts: _Parts, workers: int, stacks: Path
-) -> tuple[Iterator[PairBatch | _Parcel | _Failure], list[int]]:
+) -> tuple[Iterator[PairBatch | _Parcel | _Failure], list[Any]]:
     """Starts the pool; DataLoader asks the workers in turn, so parts come in stream order."""
-    before = {child.pid for child in multiprocessing.active_children()}
+    before = set(multiprocessing.active_children())
     loader = DataLoader(
         parts,
         batch_size=None,
@@ -267,8 +270,7 @@ def _start_workers(
     )
     with main_hidden():
         made = iter(loader)
-    children = {child.pid for child in multiprocessing.active_children()} - before
-    return made, [pid for pid in children if pid is not None]
+    return made, list(set(multiprocessing.active_children()) - before)
 
 
 def _begin_worker(stacks: Path, _: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import signal
 import sys
@@ -30,10 +32,20 @@ def main_hidden() -> Iterator[None]:
 def forkserver(preload: str) -> Any:
     """A context whose processes start from a server that has imported `preload`, and no ray.
 
-    Forking a rank or a Ray worker instead would copy its threads' locks.
+    Forking a rank or a Ray worker instead would copy its threads' locks. SIGTERM reaches neither
+    the server nor, unless they unblock it, its processes: end them with SIGKILL.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([preload])
+    # Launchers send SIGTERM to whole process trees, and a rank needs its workers until it has
+    # written a checkpoint. What a thread blocks, the processes that it starts block for ever;
+    # here it is only put off.
+    multiprocessing.resource_tracker.ensure_running()  # starting it later would lift the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
@@ -53,6 +65,8 @@ def _end_with_parent() -> None:
 
 def _begin_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
+    # The executor ends the others with SIGTERM when one was killed.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     end_with_parent()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -11,12 +12,26 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dist_erase.distributed.clock import COLLECTIVES
+from dist_erase.errors import StopAsked
 
 T = TypeVar("T")
 
 
-def _never() -> bool:
-    return False
+def never() -> None:
+    """Nobody asks to stop."""
+
+
+def limit_waits(seconds: float) -> None:
+    """From now on a collective fails when the others keep it waiting for so long.
+
+    For every process group there is: those that DeepSpeed made wait for torch's 30 minutes.
+    """
+    limit = timedelta(seconds=seconds)
+    for group in dist.distributed_c10d._world.pg_map:
+        if hasattr(group, "set_timeout"):  # since torch 2.15
+            group.set_timeout(limit)
+        else:
+            dist.distributed_c10d._set_pg_timeout(limit, group)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +42,15 @@ class RankContext:
         rank: 0 .. world - 1.
         world: number of ranks; 1 without torch.distributed.
         device: where this rank's student lives.
-        should_stop: true once this process was asked to stop (signal, preemption). Ranks
-            may disagree for a moment: act on `agree` only.
+        should_stop: why this process was asked to stop (signal, preemption), None if it was not.
+            The loop asks at each step, where ranks may disagree for a moment: it acts on what they
+            have agreed on only.
     """
 
     rank: int
     world: int
     device: torch.device
-    should_stop: Callable[[], bool] = _never
+    should_stop: Callable[[], StopAsked | None] = never
 
     @property
     def is_first(self) -> bool:

@@ -168,6 +168,7 @@ class Metrics:
     teacher_replica_queued_requests: Gauge[()]
     teacher_replica_batch_seconds: Histogram[()]
     checkpoint_seconds: Histogram[()]
+    checkpoints_total: Counter[str]
     checkpoint_last_step: Gauge[()]
     checkpoint_timestamp_seconds: Gauge[()]
     checkpoint_size_bytes: Gauge[()]

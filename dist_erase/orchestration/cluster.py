@@ -18,6 +18,7 @@ from dist_erase.errors import UserError
 Bundle = dict[str, float]
 _ANSWER_SECONDS = 10.0
 _ROOM_SECONDS = 25.0
+_ELSEWHERE_SECONDS = 60.0  # what a cluster that grows by itself needs for one more node, at best
 
 
 @contextmanager
@@ -97,12 +98,7 @@ def wait_for_room(config: RunConfig, *, seconds: float = _ROOM_SECONDS) -> None:
 
     Places everything for a moment; Ray itself would wait for ever.
     """
-    group = placement_group([bundle for _, bundle in bundles(config)])
-    try:
-        found = group.wait(seconds)
-    finally:
-        remove_placement_group(group)
-    if found:
+    if _placed([bundle for _, bundle in bundles(config)], seconds):
         return
     free, present = ray.available_resources(), ray.cluster_resources()
     lacks = ", ".join(
@@ -115,6 +111,20 @@ def wait_for_room(config: RunConfig, *, seconds: float = _ROOM_SECONDS) -> None:
         f"place in {seconds:g} s ({lacks}).",
         "End what else runs on the cluster, ask for less, or add nodes.",
     )
+
+
+def workers_find_room(config: RunConfig, *, seconds: float = _ELSEWHERE_SECONDS) -> bool:
+    """Whether all workers could be placed within `seconds`; nodes being drained take nobody."""
+    return _placed([config.ray.resources_per_worker] * config.ray.workers, seconds)
+
+
+def _placed(wanted: list[Bundle], seconds: float) -> bool:
+    group = placement_group(wanted)
+    try:
+        found: bool = group.wait(seconds)
+    finally:
+        remove_placement_group(group)
+    return found
 
 
 def resources_in_words(config: RunConfig) -> tuple[str, str]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import signal
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,8 +18,9 @@ from rich.console import Console
 
 from dist_erase.config.load import load_config
 from dist_erase.config.run import RunConfig
-from dist_erase.distributed.context import RankContext
+from dist_erase.distributed.context import RankContext, limit_waits
 from dist_erase.errors import (
+    EXIT_BUG,
     EXIT_DONE,
     EXIT_GOAL_MISSED,
     EXIT_INTERRUPTED,
@@ -34,10 +34,19 @@ from dist_erase.observability.exporter import Exposure, RunExporter
 from dist_erase.orchestration.ending import ending
 from dist_erase.orchestration.evidence import missed_goals, show, write_report
 from dist_erase.orchestration.facts import state_facts
+from dist_erase.orchestration.launcher import Launcher
+from dist_erase.orchestration.lost_ranks import (
+    LostRanksError,
+    OtherRankFailedError,
+    join_ranks,
+    words_of_failure,
+)
 from dist_erase.orchestration.measuring import measure_erased, measure_original
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.rank import read_outcome, run_rank
 from dist_erase.orchestration.run_folder import alone, claim, discard_unstarted, index_cache
+from dist_erase.orchestration.signals import START_AGAIN, Sigterm
+from dist_erase.orchestration.stop_request import stop_requested
 from dist_erase.orchestration.watching import exposure, metrics_folder, watched
 from dist_erase.teacher.local import LocalTeacher
 from dist_erase.training.data_plan import plan_run
@@ -45,22 +54,30 @@ from dist_erase.training.engine import start_deepspeed
 from dist_erase.training.recipe import recipe_for_run
 
 T = TypeVar("T")
+_START_SECONDS = 1800.0  # the first rank may have to index a large pool, while the others wait
+_GO_ON = "the same command with --resume goes on"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs this process's rank; gives the exit code, as `dist-erase run` has them."""
     options = _parse(arguments)
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
         config = absolute(load_config(Path(options.config), options.overrides, RunConfig).config)
-        missed = _run(config, options, stop)
+        with Sigterm(_GO_ON if options.resume else START_AGAIN) as sigterm:
+            missed = _run(config, options, sigterm)
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return EXIT_USER_ERROR
-    except InterruptedRunError as error:
-        sys.stderr.write(f"{error}\n")
+    except LostRanksError as error:
+        sys.stderr.write(f"rank {os.environ['RANK']}: {error}\n")
         return EXIT_INTERRUPTED
+    except InterruptedRunError as error:
+        if os.environ["RANK"] == "0":  # once for all of them
+            sys.stderr.write(f"{error}\n")
+        return EXIT_INTERRUPTED
+    except OtherRankFailedError as error:
+        sys.stderr.write(f"error: rank {os.environ['RANK']} ends because {error}\n")
+        return EXIT_BUG
     for goal in missed:
         sys.stderr.write(f"goal missed: {goal}\n")
     return EXIT_GOAL_MISSED if missed else EXIT_DONE
@@ -76,19 +93,16 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)
 
 
-def _run(config: RunConfig, options: argparse.Namespace, stop: threading.Event) -> list[str]:
+def _run(config: RunConfig, options: argparse.Namespace, sigterm: Sigterm) -> list[str]:
     """Trains, and on rank 0 measures and reports; gives the goals that were missed."""
+    launcher = Launcher()
     device = _device()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // _local_world()))
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend)
+    join_ranks(backend, seconds=config.train.rank_timeout_seconds)
+    limit_waits(_START_SECONDS)
     start_deepspeed(backend)
-    context = RankContext(
-        rank=dist.get_rank(),
-        world=dist.get_world_size(),
-        device=device,
-        should_stop=stop.is_set,
-    )
+    context = RankContext(rank=dist.get_rank(), world=dist.get_world_size(), device=device)
     with ExitStack() as stack:
         folder = context.from_first(lambda: _claim(config, options, context.world, stack))
         metrics_at = context.from_first(lambda: metrics_folder(config.observe, folder))
@@ -108,7 +122,17 @@ def _run(config: RunConfig, options: argparse.Namespace, stop: threading.Event) 
                 micro_batch=config.teacher.micro_batch,
             ),
         )
-        run_rank(config, folder, context, LocalTeacher(clip), metrics_at=metrics_at)
+        context = replace(
+            context,
+            should_stop=lambda: (
+                sigterm.asked()
+                or launcher.asked()
+                or (stop_requested(folder) if context.is_first else None)
+            ),
+        )
+        sigterm.go_on = _GO_ON
+        with sigterm.training(), words_of_failure(folder, context.rank, _GO_ON):
+            run_rank(config, folder, context, LocalTeacher(clip), metrics_at=metrics_at)
         dist.destroy_process_group()
         if context.is_first:
             missed += _finish(config, folder, metrics, str(device))

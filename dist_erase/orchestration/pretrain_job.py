@@ -17,7 +17,9 @@ from dist_erase.orchestration.ending import ending
 from dist_erase.orchestration.measuring import embed_held_out
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.run_folder import claim, index_cache, state_of
+from dist_erase.orchestration.signals import Sigterm
 from dist_erase.orchestration.single import single_rank
+from dist_erase.orchestration.stop_request import stop_requested
 from dist_erase.orchestration.watching import metrics_folder, watched
 from dist_erase.storage import write_json
 from dist_erase.training.assemble import train
@@ -44,6 +46,8 @@ def pretrain(config: PretrainConfig, *, overwrite: bool) -> Pretrained:
 
     Raises:
         UserError: bad input, or the folder holds another run.
+        InterruptedRunError: SIGTERM or a stop file; a checkpoint was written, and the same call
+            goes on.
     """
     config = absolute(config)
     state = state_of(config)
@@ -55,8 +59,13 @@ def pretrain(config: PretrainConfig, *, overwrite: bool) -> Pretrained:
     recipe = recipe_for_pretrain(config, data)
     folder = claim(config, resume=state == "same" and not overwrite, overwrite=overwrite)
     at = metrics_folder(config.observe, folder)
-    with watched(config.observe, folder, metrics_at=at) as driver, ending(folder, driver):
-        outcome = _train(recipe, folder, at)
+    with (
+        Sigterm("the same command goes on") as sigterm,
+        watched(config.observe, folder, metrics_at=at) as driver,
+        ending(folder, driver),
+    ):
+        with sigterm.training():
+            outcome = _train(recipe, folder, at, sigterm)
         figures = _figures(config, data, folder)
         write_json(
             result,
@@ -71,9 +80,9 @@ def pretrain(config: PretrainConfig, *, overwrite: bool) -> Pretrained:
     return Pretrained(model=folder / "model", figures=figures, trained_now=True)
 
 
-def _train(recipe: Recipe, folder: Path, metrics_at: Path) -> Outcome:
+def _train(recipe: Recipe, folder: Path, metrics_at: Path, sigterm: Sigterm) -> Outcome:
     metrics = Metrics(run=folder.name, role="student", rank=0)
-    with single_rank() as context:
+    with single_rank(lambda: sigterm.asked() or stop_requested(folder)) as context:
         snapshots = SnapshotWriter(metrics, metrics_at)
         try:
             return train(recipe, folder=folder, context=context, teacher=None, metrics=metrics)

@@ -9,7 +9,7 @@ from typing import Any
 
 from dist_erase.config.run import RunConfig
 from dist_erase.distributed.context import RankContext
-from dist_erase.errors import InterruptedRunError, UserError
+from dist_erase.errors import InterruptedRunError, StopAsked, UserError
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.snapshot import SnapshotWriter
 from dist_erase.orchestration.run_folder import FATAL, index_cache
@@ -20,7 +20,6 @@ from dist_erase.training.data_plan import plan_run
 from dist_erase.training.recipe import recipe_for_run
 
 OUTCOME = "outcome.json"
-STOP = "stop"
 
 
 def run_rank(
@@ -63,7 +62,8 @@ def run_rank(
         raise
     except InterruptedRunError as error:
         if context.is_first:
-            write_json(folder / OUTCOME, {"interrupted": [error.step, error.why]})
+            asked = error.asked
+            write_json(folder / OUTCOME, {"interrupted": [error.step, asked.kind, asked.words]})
         raise
     finally:
         snapshots.close()
@@ -88,6 +88,6 @@ def read_outcome(folder: Path) -> dict[str, Any]:
     """
     outcome: dict[str, Any] = json.loads((folder / OUTCOME).read_text(encoding="utf-8"))
     if "interrupted" in outcome:
-        step, why = outcome["interrupted"]
-        raise InterruptedRunError(step, why)
+        step, kind, words = outcome["interrupted"]
+        raise InterruptedRunError(step, StopAsked(kind, words))
     return outcome

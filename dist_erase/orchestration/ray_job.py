@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+import sys
+from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,14 @@ from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from dist_erase.config.run import RunConfig
-from dist_erase.errors import UserError
+from dist_erase.errors import GO_ON, InterruptedRunError, UserError
 from dist_erase.observability.emit import Metrics
-from dist_erase.orchestration.cluster import check_room, cluster, wait_for_room
+from dist_erase.orchestration.cluster import (
+    check_room,
+    cluster,
+    wait_for_room,
+    workers_find_room,
+)
 from dist_erase.orchestration.ending import ending
 from dist_erase.orchestration.evidence import missed_goals, write_report
 from dist_erase.orchestration.facts import state_facts
@@ -26,7 +31,7 @@ from dist_erase.orchestration.measuring import Measured
 from dist_erase.orchestration.node_exporters import NodeExporters
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.pool_watch import watched_pool
-from dist_erase.orchestration.rank import OUTCOME, STOP, read_outcome, user_error
+from dist_erase.orchestration.rank import OUTCOME, read_outcome, user_error
 from dist_erase.orchestration.run_folder import (
     alone,
     check_claim,
@@ -34,6 +39,8 @@ from dist_erase.orchestration.run_folder import (
     discard_unstarted,
     index_cache,
 )
+from dist_erase.orchestration.signals import SIGTERM, START_AGAIN, Sigterm
+from dist_erase.orchestration.stop_request import request_stop
 from dist_erase.orchestration.train_entry import Sealed, train_on_rank
 from dist_erase.orchestration.watching import exposure, metrics_folder, watched
 from dist_erase.teacher.pool import TeacherPool
@@ -41,6 +48,8 @@ from dist_erase.training.data_plan import DataPlan, plan_run
 from dist_erase.training.recipe import recipe_for_run
 
 _CONTROLLER_FAILURES = 2  # Ray's default is to try an infeasible worker group for ever
+# A node often outlives the moment that was announced; a checkpoint half written needs seconds.
+_PREEMPTION_GRACE_SECONDS = 10.0
 
 
 def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dict[str, Any], Path]:
@@ -51,7 +60,8 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
 
     Raises:
         UserError: bad input or too small a cluster; nothing was written unless training began.
-        InterruptedRunError: asked to stop; `resume` continues.
+        InterruptedRunError: asked to stop, by SIGTERM, a stop file, or the drain of a node whose
+            workers find no room elsewhere; `resume` continues.
     """
     config = absolute(config)
     data = plan_run(config, index_cache(config), look_for_overlap=True)
@@ -61,6 +71,7 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
         stack.enter_context(alone(config))
         check_claim(config, resume=resume, overwrite=overwrite)
         stack.enter_context(cluster(config.ray))
+        sigterm = stack.enter_context(Sigterm(GO_ON if resume else START_AGAIN))  # after Ray's own
         check_room(config)
         wait_for_room(config)
         # Before the folder is claimed: a model or an image that cannot be read costs nothing then.
@@ -71,11 +82,10 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
         metrics_at = metrics_folder(config.observe, folder)
         metrics = _show(config, folder, metrics_at, stack)
         missed = stack.enter_context(ending(folder, metrics))
-        stack.enter_context(_stop_file_on_sigterm(folder))
         pool = _start_pool(config, metrics_at, stack)
+        sigterm.go_on = GO_ON
         with nullcontext() if pool is None else watched_pool(pool, metrics):
-            _fit(config, folder, metrics_at, pool)
-        outcome = read_outcome(folder)
+            outcome = _train(config, folder, metrics_at, pool, sigterm)
         if pool is not None:
             pool.shutdown()
         erased = _answer(_ask(config, data, folder))
@@ -123,6 +133,29 @@ def _start_pool(config: RunConfig, metrics_at: Path, stack: ExitStack) -> Teache
     )
 
 
+def _train(
+    config: RunConfig,
+    folder: Path,
+    metrics_at: Path,
+    pool: TeacherPool | None,
+    sigterm: Sigterm,
+) -> dict[str, Any]:
+    """Trains to the end and gives the outcome; when a node is drained, on others if they suffice.
+
+    Raises:
+        InterruptedRunError: as `run_on_ray` does.
+    """
+    while True:
+        try:
+            with sigterm.training(partial(request_stop, folder, SIGTERM)):
+                _fit(config, folder, metrics_at, pool)
+                return read_outcome(folder)
+        except InterruptedRunError as error:
+            if error.asked.kind != "drain" or not workers_find_room(config):
+                raise
+            sys.stderr.write(f"step {error.step}: {error.asked.words}; going on on other nodes\n")
+
+
 def _fit(config: RunConfig, folder: Path, metrics_at: Path, pool: TeacherPool | None) -> None:
     (folder / OUTCOME).unlink(missing_ok=True)
     resources = dict(config.ray.resources_per_worker)
@@ -145,6 +178,7 @@ def _fit(config: RunConfig, folder: Path, metrics_at: Path, pool: TeacherPool | 
             failure_config=FailureConfig(
                 max_failures=config.ray.max_failures,
                 controller_failure_limit=_CONTROLLER_FAILURES,
+                preemption_grace_s=_PREEMPTION_GRACE_SECONDS,
             ),
         ),
     )
@@ -176,16 +210,3 @@ def _answer(reference: Any) -> Measured:
             raise error.cause from None
         raise
     return measured
-
-
-@contextmanager
-def _stop_file_on_sigterm(folder: Path) -> Iterator[None]:
-    """SIGTERM leaves a file that every rank looks for after each step."""
-    stop = folder / STOP
-    stop.unlink(missing_ok=True)
-    previous = signal.signal(signal.SIGTERM, lambda *_: stop.touch())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-        stop.unlink(missing_ok=True)

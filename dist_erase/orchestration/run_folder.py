@@ -22,6 +22,8 @@ from dist_erase.training.attempts import ATTEMPTS
 CONFIG = "config.json"
 END = "end.json"
 FATAL = "user_error.json"
+FAILURE = "rank_failure.json"
+STOP = "stop"
 ROWS = "metrics.jsonl"
 METRICS = "metrics"
 DISCOVERY = ".file_sd"
@@ -47,6 +49,7 @@ _MAY_CHANGE = (
     "teacher.prefetch",
     "teacher.timeout_seconds",
     "train.zero_stage",
+    "train.rank_timeout_seconds",
     "train.micro_batch",
     "train.epochs",
     "train.max_steps",
@@ -100,11 +103,11 @@ def claim(
     if overwrite and folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / FATAL).unlink(missing_ok=True)
-    (folder / END).unlink(missing_ok=True)
+    for left in (FATAL, FAILURE, END, STOP):
+        (folder / left).unlink(missing_ok=True)
     shutil.rmtree(folder / METRICS, ignore_errors=True)  # of the ranks of an earlier part
-    for left in announced(folder):  # by a driver that was killed
-        left.unlink(missing_ok=True)
+    for address in announced(folder):  # by a driver that was killed
+        address.unlink(missing_ok=True)
     kept = recorded(config.model_dump(mode="json"))
     write_json(stored, {"hash": config_hash(config), "config": kept})
     return folder
@@ -128,10 +131,15 @@ def discard_unstarted(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
+def lock_of(config: RunConfig | PretrainConfig) -> Path:
+    """The file that the driver of a run holds locked while it works."""
+    return Path(config.run.dir) / f".{config.run.name}.lock"
+
+
 @contextmanager
 def alone(config: RunConfig | PretrainConfig) -> Iterator[None]:
     """Inside, no other driver works on the same run folder; UserError if one does."""
-    path = Path(config.run.dir) / f".{config.run.name}.lock"
+    path = lock_of(config)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:

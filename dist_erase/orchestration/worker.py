@@ -13,7 +13,9 @@ from dist_erase.config.run import RunConfig
 from dist_erase.distributed.context import RankContext
 from dist_erase.errors import InterruptedRunError
 from dist_erase.models.frozen import load_frozen
-from dist_erase.orchestration.rank import STOP, run_rank, user_error
+from dist_erase.orchestration.drain import DrainWatch
+from dist_erase.orchestration.rank import run_rank, user_error
+from dist_erase.orchestration.stop_request import stop_requested
 from dist_erase.teacher.client import TeacherClient
 from dist_erase.teacher.local import LocalTeacher
 from dist_erase.teacher.router import PoolClient
@@ -35,11 +37,14 @@ def train_rank(settings: dict[str, Any]) -> None:
     device = ray.train.torch.get_device()
     torch.set_num_threads(max(1, int(config.ray.resources_per_worker.get("CPU", 1))))
     start_deepspeed("nccl" if device.type == "cuda" else "gloo")
+    drain = DrainWatch()
+    rank = world.get_world_rank()
     context = RankContext(
-        rank=world.get_world_rank(),
+        rank=rank,
         world=world.get_world_size(),
         device=device,
-        should_stop=(folder / STOP).exists,
+        # One rank looks for the file, so that a slow shared folder costs all of them nothing.
+        should_stop=lambda: (stop_requested(folder) if rank == 0 else None) or drain.asked(),
     )
     teacher = _teacher(config, context, settings["teachers"])
     try:
@@ -47,6 +52,7 @@ def train_rank(settings: dict[str, Any]) -> None:
     except InterruptedRunError:
         return  # rank 0 left word for the driver; an error here would be retried
     finally:
+        drain.close()
         teacher.close()
 
 

@@ -9,6 +9,7 @@ from dist_erase.batch import PairBatch, Quarantined
 from dist_erase.data.digest import batch_digest, in_words
 from dist_erase.data.quarantine import Quarantine
 from dist_erase.distributed.context import RankContext
+from dist_erase.errors import StopAsked
 from dist_erase.storage import read_json_lines
 from dist_erase.training.data_plan import DataPlan
 
@@ -20,11 +21,11 @@ class Agreed:
     """The same on every rank.
 
     Attributes:
-        stop: a rank was asked to stop.
+        stop: why a rank was asked to stop, by the first of them; None = go on.
         digest: of the global batch, 16 hexadecimal digits.
     """
 
-    stop: bool
+    stop: StopAsked | None
     digest: str
 
 
@@ -54,9 +55,10 @@ class BatchAccount:
             UserError: more samples are unusable than allowed; on every rank alike.
         """
         context = self._context
+        asked = context.should_stop()
         stop, bad, digest = context.sum_integers(
             [
-                int(context.should_stop()),
+                int(asked is not None),
                 len(batch.quarantined),
                 batch_digest(batch, rank=context.rank),
             ]
@@ -64,7 +66,8 @@ class BatchAccount:
         if bad:
             for entries in context.from_all(batch.quarantined):
                 self._quarantine.add(entries)
-        return Agreed(stop=stop > 0, digest=in_words(digest))
+        reasons = context.from_all(asked) if stop else []  # costs nothing until it is needed
+        return Agreed(stop=next(filter(None, reasons), None), digest=in_words(digest))
 
 
 def read_quarantine(folder: Path) -> list[Quarantined]:

@@ -9,7 +9,7 @@ import torch
 
 from dist_erase.data.order import ORDER_VERSION
 from dist_erase.data.pairs import PairStream
-from dist_erase.distributed.context import RankContext
+from dist_erase.distributed.context import RankContext, limit_waits
 from dist_erase.errors import UserError
 from dist_erase.losses.objective import ObjectiveSpec
 from dist_erase.models.export import export_model
@@ -28,7 +28,8 @@ from dist_erase.training.floor import measure_floor
 from dist_erase.training.flops import Utilisation, measure_flops
 from dist_erase.training.hooks import RunLog
 from dist_erase.training.live_evaluation import LiveEvaluation
-from dist_erase.training.loop import Outcome, Parts, run_steps
+from dist_erase.training.loop import Outcome, run_steps
+from dist_erase.training.parts import Parts
 from dist_erase.training.recipe import Recipe
 from dist_erase.training.step import TeacherConstants
 
@@ -74,6 +75,8 @@ def train(
         _check_same_run(saved, recipe, identity)
         student.clip.load_state_dict(saved.weights)
     engine = _build_engine(recipe, student, context)
+    if recipe.rank_timeout_seconds is not None:
+        limit_waits(recipe.rank_timeout_seconds)
     tokenizer = load_tokenizer(recipe.source)
     if saved is None:
         floor = measure_floor(recipe, student, teacher, tokenizer, context)

@@ -133,6 +133,11 @@ class Checkpoints:
             shutil.rmtree(path)  # left by an attempt that died while writing
 
 
+def newest_step(folder: Path) -> int | None:
+    """The step of the newest checkpoint there, unchecked; None if there is none."""
+    return max((_age(path)[0] for path in _by_age(folder)), default=None)
+
+
 def _by_age(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*-attempt-*"), key=_age)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,39 +13,19 @@ from dist_erase.batch import PairBatch
 from dist_erase.data.pairs import PairStream
 from dist_erase.distributed.clock import COLLECTIVES, seconds_of
 from dist_erase.distributed.context import RankContext
-from dist_erase.errors import InterruptedRunError, UserError
-from dist_erase.losses.objective import ObjectiveSpec
+from dist_erase.errors import UserError
 from dist_erase.observability.device import record_device_memory
-from dist_erase.observability.emit import Metrics
 from dist_erase.observability.rows import StepRow
-from dist_erase.teacher.client import TeacherClient
-from dist_erase.training.account import BatchAccount
+from dist_erase.training.account import Agreed
 from dist_erase.training.ahead import Ahead, Taken
-from dist_erase.training.checkpoint import Checkpoints, Progress
-from dist_erase.training.engine import Engine
-from dist_erase.training.flops import Utilisation
-from dist_erase.training.hooks import RunLog, record_means, record_step
-from dist_erase.training.live_evaluation import LiveEvaluation, Verdict
+from dist_erase.training.checkpoint import Progress
+from dist_erase.training.hooks import record_means, record_step
+from dist_erase.training.live_evaluation import Verdict
+from dist_erase.training.parts import Parts
 from dist_erase.training.recipe import Recipe
+from dist_erase.training.saving import interrupt, save, why_now
 from dist_erase.training.schedule import lr_factor
-from dist_erase.training.step import NotFiniteError, StepResult, TeacherConstants, training_step
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What the loop works with, made by `training.assemble`."""
-
-    engine: Engine
-    spec: ObjectiveSpec
-    teacher: TeacherClient | None
-    constants: TeacherConstants
-    checkpoints: Checkpoints
-    log: RunLog
-    metrics: Metrics
-    account: BatchAccount
-    attempt: int
-    live: LiveEvaluation | None = None
-    flops: Utilisation | None = None
+from dist_erase.training.step import NotFiniteError, StepResult, training_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +46,20 @@ class Outcome:
     stopped: str | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Begun:
+    """A step that has its batch, and what the ranks agree on about it.
+
+    Attributes:
+        at: when it began, by the monotonic clock; `agreeing`: seconds of the agreement.
+    """
+
+    at: float
+    taken: Taken
+    agreed: Agreed
+    agreeing: float
+
+
 def run_steps(
     recipe: Recipe,
     parts: Parts,
@@ -77,10 +70,11 @@ def run_steps(
     """Trains from `progress.step` to the planned end.
 
     Raises:
-        InterruptedRunError: asked to stop; a checkpoint was written first.
+        InterruptedRunError: asked to stop; a checkpoint of all steps done was written first.
         UserError: the objective is not finite; the last checkpoint stands.
     """
     start_step, steps = progress.step, recipe.data.steps
+    saved_step = start_step
     batches = stream(start_step)
     parts.metrics.data_workers.set(batches.workers)
     parts.metrics.data_workers_limit.set(batches.most_workers)
@@ -94,7 +88,10 @@ def run_steps(
         progress = _before_first_step(recipe, parts, progress)
         started = time.monotonic() - progress.seconds
         for step in range(start_step + 1, 0 if progress.stopped else steps + 1):
-            row, interrupted = _one_step(recipe, parts, ahead, floor, step, context)
+            begun = _begin_step(parts, ahead)
+            if begun.agreed.stop is not None:
+                interrupt(parts, progress, saved_step, begun.agreed.stop, context)
+            row = _train_step(recipe, parts, begun, floor, step, context)
             progress = replace(
                 progress,
                 step=step,
@@ -111,10 +108,10 @@ def run_steps(
                     stopped=verdict.stop,
                 )
             is_best = is_best and recipe.train.checkpoint.keep_best
-            if interrupted or progress.stopped or is_best or step == steps or _due(recipe, step):
-                _checkpoint(parts, progress, context, is_best=is_best)
-            if interrupted:
-                raise InterruptedRunError(step, "asked to stop")
+            why = why_now(recipe, progress, is_best=is_best)
+            if why is not None:
+                save(parts, progress, context, why=why, is_best=is_best)
+                saved_step = step
             if progress.stopped:
                 parts.log.event("stop", step, progress.stopped)
                 _say_the_end(parts, step, context)
@@ -161,21 +158,27 @@ def _evaluate(parts: Parts, step: int, *, retain_before: float | None) -> Verdic
     return verdict
 
 
-def _one_step(
-    recipe: Recipe,
-    parts: Parts,
-    ahead: Ahead,
-    floor: Tensor | None,
-    step: int,
-    context: RankContext,
-) -> tuple[StepRow, bool]:
-    """Trains on the next batch; gives its row, and whether a rank was asked to stop."""
+def _begin_step(parts: Parts, ahead: Ahead) -> _Begun:
+    """Takes the next batch and agrees on it (a collective)."""
     started = time.monotonic()
     taken = ahead.take()
     parts.log.quarantined(taken.batch)
     COLLECTIVES.pop()  # those of a checkpoint or an evaluation belong there
     agreed = parts.account.take(taken.batch)
     agreeing = seconds_of(COLLECTIVES.pop())
+    return _Begun(at=started, taken=taken, agreed=agreed, agreeing=agreeing)
+
+
+def _train_step(
+    recipe: Recipe,
+    parts: Parts,
+    begun: _Begun,
+    floor: Tensor | None,
+    step: int,
+    context: RankContext,
+) -> StepRow:
+    """Trains on the batch; gives the step's row."""
+    taken = begun.taken
     lr = recipe.train.lr * lr_factor(
         step - 1,
         steps=recipe.data.steps,
@@ -194,9 +197,10 @@ def _one_step(
         context=context,
         measure_gradients=recipe.gradients_every > 0 and (step - 1) % recipe.gradients_every == 0,
     )
-    row = _row(recipe, parts, floor, step, lr, taken, result, time.monotonic() - started, context)
-    row["seconds"]["communication"] += agreeing
-    row["batch"] = agreed.digest
+    seconds = time.monotonic() - begun.at
+    row = _row(recipe, parts, floor, step, lr, taken, result, seconds, context)
+    row["seconds"]["communication"] += begun.agreeing
+    row["batch"] = begun.agreed.digest
     stats = None if parts.teacher is None else parts.teacher.stats()
     if stats is not None:
         row["teacher"] = {"in_flight": stats.in_flight, "resubmitted": stats.resubmitted}
@@ -209,7 +213,7 @@ def _one_step(
         )
     if context.is_first:
         record_means(parts.metrics, row, result)
-    return row, agreed.stop
+    return row
 
 
 def _floor_of(floor: Tensor | None, batch: PairBatch) -> Tensor | None:
@@ -217,32 +221,6 @@ def _floor_of(floor: Tensor | None, batch: PairBatch) -> Tensor | None:
     if floor is None or batch.forget is None:
         return None
     return floor[0] if len(floor) == 1 else floor[batch.forget.positions.to(floor.device)]
-
-
-def _due(recipe: Recipe, step: int) -> bool:
-    return step % recipe.train.checkpoint.every_steps == 0
-
-
-def _checkpoint(parts: Parts, progress: Progress, context: RankContext, *, is_best: bool) -> None:
-    started, step = time.monotonic(), progress.step
-    complete = replace(progress, optimizer_steps=parts.engine.optimizer_steps())
-    try:
-        path = parts.checkpoints.save(parts.engine, complete, is_best=is_best)
-    except OSError:
-        parts.metrics.checkpoint_failures_total.inc(1)
-        raise
-    seconds = time.monotonic() - started
-    parts.metrics.checkpoint_seconds.observe(seconds)
-    parts.metrics.phase_seconds_total.inc(seconds, "checkpoint")
-    if context.is_first:
-        parts.metrics.checkpoint_last_step.set(step)
-        parts.metrics.checkpoint_timestamp_seconds.set(time.time())
-        parts.metrics.checkpoint_size_bytes.set(_size(path))
-    parts.log.event("checkpoint", step, f"{path.name} written in {seconds:.1f} s", seconds=seconds)
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def _row(

@@ -40,6 +40,7 @@ class Recipe:
         templates: zero-shot prompts.
         stop: goals and budget by name.
         deepspeed: raw JSON of the user.
+        rank_timeout_seconds: how long ranks wait for each other; None = as torch does.
     """
 
     run: str
@@ -64,6 +65,7 @@ class Recipe:
     templates: tuple[str, ...]
     stop: dict[str, float | None]
     deepspeed: dict[str, Any]
+    rank_timeout_seconds: float | None = None
 
     def check(self) -> None:
         """Raises UserError for what only a rank would find out otherwise."""
@@ -113,6 +115,7 @@ def recipe_for_run(config: RunConfig, data: DataPlan) -> Recipe:
         templates=tuple(config.evaluate.templates),
         stop=config.stop.model_dump(),
         deepspeed=config.deepspeed,
+        rank_timeout_seconds=config.train.rank_timeout_seconds,
     )
 
 

@@ -209,7 +209,21 @@ _SAFE = Row(
                     dashed=True,
                 ),
             ),
-            width=6,
+            width=5,
+            low=0,
+        ),
+        Panel(
+            title="Checkpoints by reason",
+            about="What each was written for; sigterm, drain, request and launcher are stops, "
+            "after which the run can be resumed.",
+            kind="lines",
+            queries=(
+                Query(
+                    expr=f"max by (reason) ({of('checkpoints_total', RUN)})",
+                    legend="{{reason}}",
+                ),
+            ),
+            width=4,
             low=0,
         ),
         Panel(
@@ -224,7 +238,7 @@ _SAFE = Row(
                 ),
             ),
             unit="s",
-            width=6,
+            width=5,
             low=0,
         ),
         Panel(
@@ -233,7 +247,7 @@ _SAFE = Row(
             kind="lines",
             queries=(Query(expr=f"max({of('checkpoint_size_bytes', RUN)})", legend="newest"),),
             unit="bytes",
-            width=6,
+            width=5,
             low=0,
         ),
         Panel(
@@ -248,7 +262,7 @@ _SAFE = Row(
                     may_be_empty=_ALL_USABLE,
                 ),
             ),
-            width=6,
+            width=5,
             low=0,
         ),
     ),

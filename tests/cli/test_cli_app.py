@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from dist_erase.cli import app as cli
-from dist_erase.errors import InterruptedRunError, UserError
+from dist_erase.errors import InterruptedRunError, StopAsked, UserError
 
 HEAVY = ("torch", "ray", "deepspeed", "open_clip", "webdataset", "sklearn", "pyarrow")
 
@@ -41,11 +41,10 @@ def test_user_error_is_one_line_and_exit_2(run):
 
 
 def test_interrupted_run_is_exit_75(run):
-    code, _, err = run("fail", error=InterruptedRunError(7, "SIGTERM"))
-    assert (code, err) == (
-        75,
-        "interrupted after step 7 (SIGTERM); continue with --resume\n",
-    )
+    error = InterruptedRunError(7, StopAsked("sigterm", "SIGTERM"))
+    code, _, err = run("fail", error=error)
+    said = "stopped at step 7 by SIGTERM; `dist-erase run ... --resume` goes on\n"
+    assert (code, err) == (75, said)
 
 
 def test_ctrl_c_is_exit_130(run):

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dist_erase.config.source import SourceConfig
@@ -86,11 +87,21 @@ class Ranks:
             for step in common
         }
 
-    def kill_after(self, steps: int) -> dict[int, dict]:
+    def wait_for(self, steps: int) -> None:
         deadline = time.monotonic() + 60
         while len(self.rows()) < steps:
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+    def terminate_data_workers_after(self, steps: int) -> None:
+        """SIGTERM to all that the ranks have started, as launchers send it to process trees."""
+        self.wait_for(steps)
+        for process in self.processes:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.terminate()
+
+    def kill_after(self, steps: int) -> dict[int, dict]:
+        self.wait_for(steps)
         for process in self.processes:
             process.kill()
             process.wait()
@@ -135,6 +146,7 @@ def test_killed_and_resumed_on_other_worlds(start: Callable[..., Ranks]) -> None
     found: dict[int, dict] = {}
     for number, (world, steps) in enumerate([(2, 6), (1, STEPS)]):
         ranks = start(f"part-{number}", world, len(found))
+        ranks.terminate_data_workers_after(2)
         found |= ranks.finish() if steps == STEPS else ranks.kill_after(steps)
     for step in range(STEPS):
         for name in ("retain", "forget"):

@@ -13,7 +13,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINS = (ROOT / "constraints.txt").read_text().splitlines()
-SCRIPTS = [ROOT / ".ci/run", *sorted((ROOT / "scripts").iterdir())]
+SCRIPTS = [
+    ROOT / ".ci/run",
+    *sorted((ROOT / "scripts").iterdir()),
+    *sorted((ROOT / "launchers/slurm").iterdir()),
+]
 
 
 def canonical(requirement: str) -> str:

@@ -115,6 +115,19 @@ def reference(bench):
 
 
 @pytest.fixture(scope="session")
+def sgd():
+    """What makes steps comparable over numbers of ranks: Adam turns noise into steps."""
+    return ("train.optimizer=sgd", "train.lr=0.05", "train.grad_clip=0")
+
+
+@pytest.fixture(scope="session")
+def sgd_reference(bench, sgd):
+    """By the deepspeed launcher: two processes, ZeRO-2, no Ray, teacher in-process."""
+    bench.run("sgd", *sgd, deepspeed=2)
+    return bench.folder("sgd")
+
+
+@pytest.fixture(scope="session")
 def watching(bench, tmp_path_factory):
     """A real Prometheus as we ship it, which scrapes every run from here on; None without one."""
     if not INSTALLED:

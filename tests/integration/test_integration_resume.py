@@ -3,7 +3,7 @@ import signal
 import open_clip
 import pytest
 import torch
-from support.runs import finish, steps, wait_for_step, weights
+from support.runs import counted, finish, rows, steps, wait_for_step, weights
 
 from dist_erase.batch import ImageSpec
 from dist_erase.config.source import SourceConfig
@@ -13,7 +13,6 @@ from dist_erase.data.scan import iterate_set
 
 pytestmark = pytest.mark.integration
 SPEC = ImageSpec(height=32, width=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-SGD = ("train.optimizer=sgd", "train.lr=0.05", "train.grad_clip=0")
 
 
 def embeddings(folder, digits):
@@ -36,29 +35,32 @@ def assert_close_to(folder, reference, digits, after):
         assert (one * other).sum(1).min() >= 0.9999
 
 
+def saved(folder):
+    """Steps of the checkpoints, the oldest first."""
+    return sorted(int(path.name.split("-")[1]) for path in (folder / "checkpoints").glob("step-*"))
+
+
 def largest_difference(folder, reference):
     one, other = weights(folder), weights(reference)
     return max(float((one[name] - other[name]).abs().max()) for name in one)
 
 
-@pytest.fixture(scope="module")
-def sgd_reference(bench):
-    """By the deepspeed launcher: two processes, ZeRO-2, no Ray, teacher in-process."""
-    bench.run("sgd", *SGD, deepspeed=2)
-    return bench.folder("sgd")
-
-
-def test_an_interrupted_run_resumes_on_one_worker_to_the_same_weights(bench, sgd_reference):
-    process = bench.start("interrupted", *SGD)
-    wait_for_step(bench.folder("interrupted"), 3, process)
+def test_an_interrupted_run_resumes_on_one_worker_to_the_same_weights(bench, sgd_reference, sgd):
+    folder = bench.folder("interrupted")
+    process = bench.start("interrupted", *sgd)
+    wait_for_step(folder, 3, process)
     process.send_signal(signal.SIGTERM)
     output = finish(process, expect=75)
-    assert "continue with --resume" in output
-    stopped = max(steps(bench.folder("interrupted")))
+    stopped = max(steps(folder))
     assert stopped < 16
-    assert not (bench.folder("interrupted") / "model").exists()
-    bench.run("interrupted", *SGD, "--resume", "ray.workers=1")
-    assert largest_difference(bench.folder("interrupted"), sgd_reference) <= 1e-6
+    last = f"stopped at step {stopped} by SIGTERM; `dist-erase run ... --resume` goes on"
+    assert output.rstrip().endswith(last)
+    assert saved(folder) == [*range(4, stopped, 4), stopped]
+    assert [row["message"] for row in rows(folder) if row.get("event") == "interrupted"]
+    assert counted(folder, "dist_erase_checkpoints_total") >= 1
+    assert not (folder / "model").exists()
+    bench.run("interrupted", *sgd, "--resume", "ray.workers=1")
+    assert largest_difference(folder, sgd_reference) <= 1e-6
 
 
 @pytest.mark.parametrize(("ranks", "stage"), [(1, 3), (2, 2)])

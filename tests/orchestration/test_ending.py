@@ -2,7 +2,7 @@
 
 import pytest
 
-from dist_erase.errors import InterruptedRunError, UserError
+from dist_erase.errors import InterruptedRunError, StopAsked, UserError
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.scrape import parse
 from dist_erase.observability.snapshot import to_text
@@ -13,7 +13,11 @@ from dist_erase.orchestration.ending import Ending, ending, read_ending
     ("error", "code", "message"),
     [
         (UserError("train.lr", "is 0.", "Raise it."), 2, "train.lr: is 0. Raise it."),
-        (InterruptedRunError(7, "SIGTERM"), 75, "interrupted after step 7 (SIGTERM); continue"),
+        (
+            InterruptedRunError(7, StopAsked("drain", "a drain")),
+            75,
+            "stopped at step 7 by a drain;",
+        ),
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
         (ZeroDivisionError("ours"), 1, "ZeroDivisionError; its own output has the traceback"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from dist_erase.errors import STOP_KINDS, StopKind
 from dist_erase.observability.definitions.alarms import Alarm
 
 PREFIX = "dist_erase_"
@@ -77,10 +78,12 @@ PHASES = (
     "checkpoint",
     "other",
 )
+CheckpointReason = StopKind | Literal["interval", "end", "best"]
 GOALS = ("forget_top1_below", "forget_recall_below", "retain_drop_above")
 
 STREAM = Label("stream", ("forget", "retain"))
 REASON = Label("reason")
+CHECKPOINT_REASON = Label("reason", ("interval", "end", "best", *STOP_KINDS))
 REPLICA = Label("replica")
 TERM = Label("term", TERMS)
 TERM_OR_TOTAL = Label("term", (*TERMS, "total"))

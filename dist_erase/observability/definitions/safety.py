@@ -11,7 +11,13 @@ from dist_erase.observability.definitions.alarms import (
     OVER_FORGETTING,
     RANK_MISSING,
 )
-from dist_erase.observability.definitions.kinds import REASON, STREAM, Definition, Label
+from dist_erase.observability.definitions.kinds import (
+    CHECKPOINT_REASON,
+    REASON,
+    STREAM,
+    Definition,
+    Label,
+)
 
 _CHECKPOINT = "How much work would be lost now?"
 _DIRTY = "How dirty is the data?"
@@ -29,6 +35,16 @@ SAFETY = (
         dashboard="cluster",
         question="How long do checkpoints take?",
         help="Time this rank took to write one checkpoint, manifest included.",
+    ),
+    Definition(
+        name="dist_erase_checkpoints_total",
+        kind="counter",
+        labels=(CHECKPOINT_REASON,),
+        dashboard="cluster",
+        question=_CHECKPOINT,
+        help="Checkpoints that this rank took part in, by what they were written for: interval "
+        "(train.checkpoint.every_steps), end, best (of the live evaluations), or a stop by "
+        "sigterm, by the drain of a node, by request (a stop file), by the end of the launcher.",
     ),
     Definition(
         name="dist_erase_checkpoint_last_step",

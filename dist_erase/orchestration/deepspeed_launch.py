@@ -1,0 +1,159 @@
+"""`deepspeed`, with a free port, with SIGTERM handed to the run, and with the run's exit code.
+
+`deepspeed` itself always takes port 29500, on one machine ends without passing SIGTERM on, over
+ssh gives its ranks half a minute, and then ends with 1. torchrun ends with 1 in every case.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from dist_erase.config.load import load_config
+from dist_erase.config.run import RunConfig
+from dist_erase.errors import EXIT_DONE, EXIT_USER_ERROR, UserError
+from dist_erase.orchestration.ending import read_ending
+from dist_erase.orchestration.paths import absolute
+from dist_erase.orchestration.run_folder import CONFIG, END, STOP, lock_of
+from dist_erase.orchestration.signals import SAME_SECONDS, SIGTERM
+from dist_erase.orchestration.stop_request import request_stop
+
+_PORTS = range(20000, 32000)  # below those that systems give to whoever asks for any
+_POLL_SECONDS = 0.2
+# Otherwise ssh waits for ever for a host that is gone without a word.
+_SSH = "-o ServerAliveInterval=10 -o ServerAliveCountMax=3"
+_END_SECONDS = 120.0  # for ranks to write a checkpoint after their launcher has ended
+_USAGE = (
+    "Write launch.py [DEEPSPEED'S OPTIONS] --config CONFIG [--resume-or-start] [KEY=VALUE ...], "
+    "or launch.py --by COMMAND ... --config CONFIG ... for another launcher."
+)
+_BY = "--by"
+_RESUME_OR_START = "--resume-or-start"
+
+
+def main(script: Path, arguments: list[str] | None = None) -> int:
+    """Launches, waits, gives the run's exit code.
+
+    Args:
+        script: what every rank runs: launchers/deepspeed/unlearn.py.
+        arguments: deepspeed's own, then `--config` and what the script takes; or `--by`, the
+            words of another launcher's command, `--config` … `--resume-or-start` is `--resume`
+            where there is a run, for launchers that start the same command again.
+    """
+    try:
+        ours, theirs = _split(sys.argv[1:] if arguments is None else arguments)
+        config = _config(theirs)
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_USER_ERROR
+    launch = _Launch(config)
+    if _RESUME_OR_START in theirs:
+        theirs = [word for word in theirs if word != _RESUME_OR_START]
+        theirs += ["--resume"] if launch.is_there() else []
+    start = ours[1:] if ours[:1] == [_BY] else ["deepspeed", *_port(ours), *ours]
+    return launch.run([*start, str(script), *theirs])
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    at = next((i for i, word in enumerate(arguments) if word.split("=")[0] == "--config"), None)
+    if at is None:
+        raise UserError("--config", "is missing.", _USAGE)
+    return arguments[:at], arguments[at:]
+
+
+def _config(theirs: list[str]) -> RunConfig:
+    """The configuration that the ranks will load, for its run folder."""
+    first, *rest = theirs
+    path = first.partition("=")[2] or (rest.pop(0) if rest else "")
+    overrides = [word for word in rest if not word.startswith("-")]
+    return absolute(load_config(Path(path), overrides, RunConfig).config)
+
+
+def _port(ours: list[str]) -> list[str]:
+    """A port that is free here; the first host may be another, where chance has to do."""
+    if any(word.split("=")[0] == "--master_port" for word in ours):
+        return []
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+        return ["--master_port", str(port)]
+    raise UserError("--master_port", "every port from 20000 on is taken.", "Free one.")
+
+
+class _Launch:
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self._folder = Path(config.run.dir) / config.run.name
+        self._asked: float | None = None  # when SIGTERM came first, by the monotonic clock
+        self._twice = False
+
+    def is_there(self) -> bool:
+        """Whether there is a run to resume."""
+        return (self._folder / CONFIG).exists()
+
+    def run(self, command: list[str]) -> int:
+        """Starts `command` and waits for its end; gives the exit code of the run."""
+        before = _written(self._folder / END)
+        signal.signal(signal.SIGTERM, self._arrived)
+        signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C reaches the launcher by itself
+        environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "PDSH_SSH_ARGS_APPEND": f"{os.environ.get('PDSH_SSH_ARGS_APPEND', '')} {_SSH}".strip(),
+        }
+        process = subprocess.Popen(command, env=environment)
+        while process.poll() is None:
+            self._pass_on(process)
+            time.sleep(_POLL_SECONDS)
+        if self._asked is not None:
+            self._wait_for_ranks()
+        end = read_ending(self._folder)
+        if end is not None and _written(self._folder / END) != before:
+            if process.returncode != EXIT_DONE:
+                sys.stderr.write(f"{end.message}\n")
+            return end.exit_code
+        code = process.returncode
+        return code if code >= 0 else 128 - code
+
+    def _arrived(self, *_: object) -> None:
+        now = time.monotonic()
+        if self._asked is None:
+            self._asked = now
+        elif now - self._asked > SAME_SECONDS:
+            self._twice = True
+
+    def _pass_on(self, process: subprocess.Popen[bytes]) -> None:
+        """Asks the run to stop, again if its start has removed the file that says so."""
+        if self._twice:
+            self._twice = False
+            process.send_signal(signal.SIGTERM)
+        elif self._asked is not None and self.is_there() and not (self._folder / STOP).exists():
+            request_stop(self._folder, SIGTERM)
+
+    def _wait_for_ranks(self) -> None:
+        """A signal to the whole job may have ended `deepspeed` before its ranks."""
+        try:
+            with FileLock(lock_of(self._config), timeout=_END_SECONDS):
+                pass
+        except FileNotFoundError:
+            pass  # no rank has come so far
+        except Timeout:
+            sys.stderr.write(f"the ranks still work after {_END_SECONDS:g} s\n")
+
+
+def _written(path: Path) -> int | None:
+    """When a file was last written, by its own clock; None if there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,161 @@
+"""Runs that are stopped from outside, in every way, and go on to the very same weights."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import ray
+import torch
+import yaml
+from ray.cluster_utils import Cluster
+from support.runs import (
+    BIN,
+    ROOT,
+    TIMEOUT_SECONDS,
+    finish,
+    held,
+    rows,
+    steps,
+    wait_for_step,
+    wait_until,
+    weights,
+)
+
+pytestmark = pytest.mark.integration
+LAUNCH = [sys.executable, str(ROOT / "launchers" / "deepspeed" / "launch.py")]
+TORCHRUN = ["--by", str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2"]
+RANK = "launchers/deepspeed/unlearn.py"
+
+
+def same_weights(one, other):
+    a, b = weights(one), weights(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def told(folder, event):
+    return [row["message"] for row in rows(folder) if row.get("event") == event]
+
+
+def end_of(folder):
+    path = folder / "end.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def start(*words):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+    environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
+    return subprocess.Popen(
+        words,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def ranks_of(process):
+    """The processes that train, below a launcher; the first is rank 0."""
+    below = psutil.Process(process.pid).children(recursive=True)
+    ours = [one for one in below if any(word.endswith(RANK) for word in one.cmdline()[1:3])]
+    return sorted(ours, key=lambda one: one.environ()["RANK"])
+
+
+def test_a_launch_that_is_stopped_three_times_ends_in_the_same_weights(bench, sgd_reference, sgd):
+    folder = bench.folder("stopped")
+    theirs = ["--config", str(bench.config), "run.name=stopped", *sgd]
+
+    # SIGTERM to our launcher: the run is asked to stop, and its exit code comes back.
+    process = start(*LAUNCH, "--num_accelerators", "2", *theirs)
+    wait_for_step(folder, 2, process)
+    process.send_signal(signal.SIGTERM)
+    output = finish(process, expect=75)
+    first = max(steps(folder))
+    last = f"stopped at step {first} by SIGTERM; the same command with --resume goes on"
+    assert output.rstrip().endswith(last)
+
+    # SIGTERM to `deepspeed` itself, which ends without a word to its ranks.
+    deepspeed = [str(BIN / "deepspeed"), "--num_accelerators", "2", RANK]
+    process = start(*deepspeed, *theirs, "--resume")
+    wait_for_step(folder, first + 2, process)
+    process.send_signal(signal.SIGTERM)
+    finish(process, expect=-signal.SIGTERM)
+    wait_until(lambda: end_of(folder).get("exit_code") == 75, "the ranks train on")
+    second = max(steps(folder))
+    assert end_of(folder)["message"].startswith(f"stopped at step {second} by ")
+
+    # torchrun, and a rank that is killed.
+    process = start(*LAUNCH, *TORCHRUN, *theirs, "--resume-or-start")
+    wait_for_step(folder, second + 1, process)
+    ranks_of(process)[1].kill()
+    output = finish(process, expect=75)
+    assert "lost contact with the other ranks" in output
+    assert "--resume goes on, also on fewer hosts" in output
+
+    output = finish(start(*LAUNCH, *TORCHRUN, *theirs, "--resume-or-start"))
+    assert max(steps(folder)) == 16
+    assert same_weights(folder, sgd_reference)
+
+
+def test_pretraining_that_is_stopped_goes_on_to_the_same_model(original, tmp_path):
+    tree = json.loads((original.parent / "config.json").read_text())["config"]
+    tree["run"] |= {"name": "again", "dir": str(tmp_path)}
+    config = tmp_path / "pretrain.yaml"
+    config.write_text(yaml.safe_dump(tree))
+    command = [str(BIN / "dist-erase"), "pretrain", str(config)]
+    folder = tmp_path / "again"
+    process = start(*command)
+    wait_for_step(folder, 5, process)
+    process.send_signal(signal.SIGTERM)
+    output = finish(process, expect=75)
+    stopped = max(steps(folder))
+    assert stopped < 150
+    last = f"stopped at step {stopped} by SIGTERM; the same command goes on"
+    assert output.rstrip().endswith(last)
+    finish(start(*command))
+    assert same_weights(folder, original.parent)
+
+
+@pytest.fixture
+def two_nodes():
+    """A head without room for students, and a node for them; another one on demand."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3})
+    students = {"num_cpus": 2, "resources": {"student": 2}}
+    node = cluster.add_node(**students)
+    yield cluster, node, lambda: cluster.add_node(**students)
+    cluster.shutdown()
+
+
+def test_a_drained_node_costs_nothing_where_another_has_room(
+    bench, reference, two_nodes, monkeypatch
+):
+    cluster, node, one_more = two_nodes
+    monkeypatch.setenv("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "0.5")
+    elsewhere = dataclasses.replace(bench, address=cluster.address)
+    folder = bench.folder("drained")
+    process = elsewhere.start("drained", "ray.resources_per_worker={CPU: 1, student: 1}")
+    wait_for_step(folder, 3, process)
+    with held("ray::TeacherReplica"):  # no step is done until the notice has come through
+        one_more()
+        drain = [str(BIN / "ray"), "drain-node", "--address", cluster.address]
+        drain += ["--node-id", node.node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION"]
+        drain += ["--reason-message", "a test", "--deadline-remaining-seconds", "120"]
+        subprocess.run(drain, check=True, timeout=TIMEOUT_SECONDS)
+        time.sleep(4)
+    output = finish(process)
+    (message,) = told(folder, "interrupted")
+    assert message.startswith(f"asked to stop by the drain of node {node.node_id[:8]} (ranks 0, 1)")
+    assert "going on on other nodes" in output
+    starts = [row for row in rows(folder) if row.get("event") == "start"]
+    assert len(starts) == 2
+    assert starts[1]["step"] == next(
+        row["step"] for row in rows(folder) if row.get("event") == "interrupted"
+    )
+    assert same_weights(folder, reference[0])
+    assert ray.is_initialized()  # the tests' own cluster was left alone
