@@ -6,6 +6,8 @@ from pydantic import Field
 
 from dist_erase.config.section import Section
 
+LOCAL_DIR = "local-dir:"  # how `pretrained` names the folder of an exported model
+
 
 class ModelConfig(Section):
     """The original model: architecture and weights."""

@@ -13,7 +13,8 @@ from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from torch import Tensor, nn
 
 from dist_erase.batch import ImageSpec
-from dist_erase.models.resolve import CONFIG_FILE, LOCAL_DIR, ModelSource
+from dist_erase.config.model import LOCAL_DIR
+from dist_erase.models.resolve import CONFIG_FILE, ModelSource
 
 _IMAGE_SIZE = 224  # of open_clip's towers, where the model's configuration gives none
 

@@ -16,10 +16,10 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from dist_erase.config.model import LOCAL_DIR
 from dist_erase.errors import UserError
 from dist_erase.models.tokenizer import model_tokenizer
 
-LOCAL_DIR = "local-dir:"
 CONFIG_FILE = "open_clip_config.json"
 _SHAPE_KEYS = ("embed_dim", "vision_cfg", "text_cfg")
 _WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pth"}  # that open_clip looks for in a local-dir

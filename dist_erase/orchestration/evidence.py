@@ -14,7 +14,7 @@ from rich.console import Console
 
 import dist_erase
 from dist_erase.config.explain import config_hash
-from dist_erase.config.model import ModelConfig
+from dist_erase.config.model import LOCAL_DIR, ModelConfig
 from dist_erase.config.run import RunConfig
 from dist_erase.evaluation.embed import ModelEmbeddings
 from dist_erase.evaluation.report.build import build_report
@@ -23,7 +23,6 @@ from dist_erase.evaluation.report.table import print_table
 from dist_erase.evaluation.similarity import matched_similarities
 from dist_erase.evaluation.suite import count, measure
 from dist_erase.evaluation.swap import measure_swap
-from dist_erase.models.resolve import LOCAL_DIR
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.rows import Row
 from dist_erase.orchestration.measuring import embed_held_out

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dist_erase.config.data import runs_a_command
+from dist_erase.config.model import LOCAL_DIR
 from dist_erase.config.run import PretrainConfig, RunConfig
-from dist_erase.models.resolve import LOCAL_DIR
 
 Config = TypeVar("Config", RunConfig, PretrainConfig)
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dist_erase.config.model import ModelConfig
+from dist_erase.config.model import LOCAL_DIR, ModelConfig
 from dist_erase.config.run import PretrainConfig
 from dist_erase.evaluation.suite import measure
-from dist_erase.models.resolve import LOCAL_DIR
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.snapshot import SnapshotWriter
 from dist_erase.orchestration.ending import ending

@@ -38,6 +38,7 @@ from dist_erase.orchestration.run_folder import (
     discard_unstarted,
     index_cache,
 )
+from dist_erase.orchestration.shipped import settle
 from dist_erase.orchestration.train_entry import train_on_rank
 from dist_erase.orchestration.watching import exposure, metrics_folder, watched
 from dist_erase.teacher.pool import TeacherPool
@@ -57,7 +58,7 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
         UserError: bad input or too small a cluster; nothing was written unless training began.
         InterruptedRunError: asked to stop; `resume` continues.
     """
-    config = absolute(config)
+    config = absolute(settle(config))
     data = plan_run(config, index_cache(config), look_for_overlap=True)
     data.check_world(config.ray.workers, where="ray.workers")
     recipe_for_run(config, data).check()
@@ -123,6 +124,7 @@ def _start_pool(config: RunConfig, metrics_at: Path, stack: ExitStack) -> Teache
             resources=config.ray.teacher_resources,
             run=config.run.name,
             metrics_folder=metrics_at,
+            placement=config.ray.teacher_placement,
         )
     )
 
