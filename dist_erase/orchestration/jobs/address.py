@@ -93,7 +93,9 @@ def tokens_explained(address: str, launcher: Launcher) -> Iterator[None]:
                 "refuses this machine's token (403): it is another cluster's, or an old one.",
                 f"{where} Set RAY_AUTH_TOKEN_PATH to a file that holds it.",
             ) from None
-        raise UserError(address, "asks for a token, and none was sent (401).", _how(where)) from None
+        raise UserError(
+            address, "asks for a token, and none was sent (401).", _how(where)
+        ) from None
 
 
 def _auth_mode(address: str, launcher: Launcher, reach: str) -> str | None:

@@ -70,7 +70,10 @@ class Order:
         words += ["--metadata-json", json.dumps(self.marks)]
         for name in ("num_cpus", "num_gpus", "memory"):
             if asked[f"entrypoint_{name}"] is not None:
-                words += [f"--entrypoint-{name}".replace("_", "-"), f"{asked[f'entrypoint_{name}']}"]
+                words += [
+                    f"--entrypoint-{name}".replace("_", "-"),
+                    f"{asked[f'entrypoint_{name}']}",
+                ]
         if asked["entrypoint_resources"]:
             words += ["--entrypoint-resources", json.dumps(asked["entrypoint_resources"])]
         if isinstance(self.launcher.verify, str) or not self.launcher.verify:
@@ -96,9 +99,7 @@ def order(
         arguments: of `dist-erase run`, behind the configuration.
         working_dir: the package.
     """
-    start = (
-        (launcher.python, "-m", "dist_erase") if launcher.code == "package" else ("dist-erase",)
-    )
+    start = (launcher.python, "-m", "dist_erase") if launcher.code == "package" else ("dist-erase",)
     return Order(
         submission_id=f"{config.run.name}-{secrets.token_hex(3)}",
         words=(*start, "run", config_path, *arguments),

@@ -28,9 +28,7 @@ class JobLog:
         connections: how often a stream was opened.
     """
 
-    def __init__(
-        self, client: Any, job: str, *, silence_seconds: float = _SILENCE_SECONDS
-    ) -> None:
+    def __init__(self, client: Any, job: str, *, silence_seconds: float = _SILENCE_SECONDS) -> None:
         self.connections = 0
         self._client, self._job = client, job
         self._silence = silence_seconds
@@ -82,7 +80,7 @@ class JobLog:
 
         try:
             asyncio.run(pieces())
-        except Exception:  # noqa: BLE001, S110 - whatever broke it, the stream is opened again
+        except Exception:  # noqa: BLE001 - whatever broke it, the stream is opened again
             pass
         finally:
             self._pieces.put((connection, None))

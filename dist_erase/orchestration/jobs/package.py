@@ -123,9 +123,7 @@ def _included(entry: str, config: RunConfig, skipped: list[Path]) -> dict[str, P
         )
     if path.is_file():
         return {str(PurePosixPath(path)): path}
-    return {
-        str(PurePosixPath(path / name)): path / name for name in _below(path, config, skipped)
-    }
+    return {str(PurePosixPath(path / name)): path / name for name in _below(path, config, skipped)}
 
 
 def _below(folder: Path, config: RunConfig, skipped: list[Path]) -> Iterator[str]:
