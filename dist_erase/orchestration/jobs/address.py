@@ -41,9 +41,10 @@ def dashboard(address: str | None, launcher: Launcher) -> str:
         raise UserError("--address", "is not given.", "Name the head node: http://HOST:8265.")
     if has_login(given):
         raise UserError(
-            public(given), "comes with a name or password, which lists of processes show.", "Go by "
-            "a token (RAY_AUTH_MODE=token)."
-        )  # fmt: skip
+            public(given),
+            "comes with a name or password, which lists of processes show.",
+            "Go by a token (RAY_AUTH_MODE=token).",
+        )
     parts = urlsplit(given if "://" in given else f"http://{given}")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UserError(

@@ -68,12 +68,9 @@ class Order:
         words += ["--submission-id", self.submission_id]
         words += ["--runtime-env-json", json.dumps(self.runtime_env)]
         words += ["--metadata-json", json.dumps(self.marks)]
-        for name in ("num_cpus", "num_gpus", "memory"):
-            if asked[f"entrypoint_{name}"] is not None:
-                words += [
-                    f"--entrypoint-{name}".replace("_", "-"),
-                    f"{asked[f'entrypoint_{name}']}",
-                ]
+        for name in ("num-cpus", "num-gpus", "memory"):
+            amount = asked[f"entrypoint_{name.replace('-', '_')}"]
+            words += [] if amount is None else [f"--entrypoint-{name}", str(amount)]
         if asked["entrypoint_resources"]:
             words += ["--entrypoint-resources", json.dumps(asked["entrypoint_resources"])]
         if isinstance(self.launcher.verify, str) or not self.launcher.verify:
