@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dist_erase.cli.cluster_options import Address, LauncherFile, chosen_launcher, note, show
-from dist_erase.errors import UserError
+from dist_erase.errors import EXIT_STOPPED, UserError
 
 
 def submit(
@@ -63,24 +66,30 @@ def submit(
         if given
     ]
     at = dashboard(address, launcher)
-    prepared = prepare(path, overrides or [], launcher, flags=flags, folder=package)
-    note(prepared.in_words())
-    if dry_run:
-        typer.echo(prepared.order.plain(at, wait=not no_wait))
-        return
-    with tokens_explained(at, launcher):
+    with ExitStack() as stack:
+        stays = package is not None or dry_run
+        folder = package or Path(tempfile.mkdtemp(prefix="dist-erase-package-"))
+        if not stays:
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        prepared = prepare(path, overrides or [], launcher, folder=folder, flags=flags)
+        note(prepared.in_words())
+        if dry_run:
+            typer.echo(prepared.order.plain(at, wait=not no_wait))
+            return
+        stack.enter_context(tokens_explained(at, launcher))
         client = connect(at, launcher, note)
         job = hand_in(client, prepared, at)
-        note(f"job: {job} (dist-erase logs {job} --follow; dist-erase stop {job})")
-        if no_wait:
-            typer.echo(job)
-            return
-        from dist_erase.orchestration.jobs.follow import follow as wait_for
+    note(f"job: {job} (dist-erase logs {job} --follow; dist-erase stop {job})")
+    if no_wait:
+        typer.echo(job)
+        return
+    from dist_erase.orchestration.jobs.follow import follow as wait_for
 
-        try:
+    try:
+        with tokens_explained(at, launcher):
             end = wait_for(client, job, show=None if wait else show, note=note)
-        except KeyboardInterrupt:
-            note(f"{job} goes on; dist-erase stop {job} ends it with a checkpoint")
-            raise
+    except KeyboardInterrupt:
+        note(f"{job} goes on; `dist-erase stop {job}` ends it with a checkpoint")
+        raise typer.Exit(EXIT_STOPPED) from None
     note(f"{job}: {end.message}")
     raise typer.Exit(end.exit_code)

@@ -1,5 +1,6 @@
 """What travels with a job, what stays, and what is refused before anything is sent."""
 
+import itertools
 import json
 import shlex
 from pathlib import Path
@@ -54,7 +55,7 @@ def prepared(*overrides: str, launcher: Launcher | None = None, **options):
 def refused(*overrides: str, launcher: Launcher | None = None) -> str:
     with pytest.raises(UserError) as caught:
         prepared(*overrides, launcher=launcher)
-    assert not Path("package").exists()
+    assert not Path("package").exists()  # nothing was copied
     return str(caught.value)
 
 
@@ -63,7 +64,7 @@ def test_code_configuration_and_the_files_it_names_travel_and_nothing_else(home)
     names = set(made.package.sizes)
     code = {name for name in names if name.startswith("dist_erase/")}
     assert names - code == {"erase.yaml", "configs/tiny.json", "files/classes.json"}
-    assert {"dist_erase/__main__.py", "dist_erase/evaluation/report/report.html"} <= code
+    assert {"dist_erase/__main__.py", "dist_erase/evaluation/report/template.html"} <= code
     assert not [name for name in code if "__pycache__" in name]
     assert made.package.bytes < 5 * 2**20
     assert made.in_words().startswith("package: ")
@@ -91,7 +92,7 @@ def test_the_line_for_ray_says_everything(home):
     made = prepared(launcher=launcher)
     words = shlex.split(made.order.plain("http://h:8265", wait=False))
     assert words[:5] == ["ray", "job", "submit", "--address", "http://h:8265"]
-    given = dict(zip(words, words[1:], strict=False))
+    given = dict(itertools.pairwise(words))
     assert given["--entrypoint-num-cpus"] == "1.0"
     assert given["--entrypoint-memory"] == "2000000000"
     assert json.loads(given["--entrypoint-resources"]) == {"head": 0.5}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +40,8 @@ def prepare(
     overrides: Sequence[str],
     launcher: Launcher,
     *,
+    folder: Path,
     flags: Sequence[str] = (),
-    folder: Path | None = None,
 ) -> Prepared:
     """Checks everything that can be checked here, and makes the package.
 
@@ -50,8 +49,8 @@ def prepare(
         path: configuration file.
         overrides: KEY=VALUE; the launcher's own come before them.
         launcher: where the job goes.
+        folder: for the package; absent or empty.
         flags: of `dist-erase run`.
-        folder: for the package; None = a new temporary one. It stays.
 
     Raises:
         UserError: a configuration that does not fit, paths that the nodes cannot know, a value
@@ -66,10 +65,9 @@ def prepare(
         more = shared(config)
     else:
         refuse_relative(config)
-    if folder is not None and folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(folder.iterdir()):
         raise UserError("--package", f"{folder} is not empty.", "Name a new or an empty folder.")
-    at = folder or Path(tempfile.mkdtemp(prefix=f"dist-erase-{config.run.name}-"))
-    package = build(at, path, config, launcher)
+    package = build(folder, path, config, launcher)
     more += package.overrides
     final = load_config(path, [*given, *more], RunConfig).config
     return Prepared(
@@ -79,7 +77,7 @@ def prepare(
             launcher,
             config_path=package.config,
             arguments=[*given, *more, *flags],
-            working_dir=at,
+            working_dir=folder.absolute(),
         ),
     )
 
