@@ -67,13 +67,13 @@ def submit(
     ]
     at = dashboard(address, launcher)
     with ExitStack() as stack:
-        stays = package is not None or dry_run
         folder = package or Path(tempfile.mkdtemp(prefix="dist-erase-package-"))
-        if not stays:
+        if package is None:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
         prepared = prepare(path, overrides or [], launcher, folder=folder, flags=flags)
         note(prepared.in_words())
         if dry_run:
+            stack.pop_all()  # the line that is printed needs the package
             typer.echo(prepared.order.plain(at, wait=not no_wait))
             return
         stack.enter_context(tokens_explained(at, launcher))

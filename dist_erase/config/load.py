@@ -135,10 +135,10 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     """The value of every dotted key below which no further keys stand."""
     if not isinstance(value, dict) or not value:
         return {prefix: value} if prefix else {}
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, inner in value.items():
-        flat |= flat(inner, f"{prefix}.{key}" if prefix else str(key))
-    return flat
+        found |= flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    return found
 
 
 def _filled(config: RunConfig | PretrainConfig, dotted: str) -> str:
