@@ -55,8 +55,8 @@ def head() -> Iterator[Head]:
 
 
 @pytest.fixture(scope="session")
-def station(head, tmp_path_factory) -> Iterator[Station]:
-    """The digits and an untrained tiny model, far from the folder that jobs are sent from."""
+def home(tmp_path_factory) -> Path:
+    """A folder that jobs are sent from; the digits and an untrained model lie elsewhere."""
     far = tmp_path_factory.mktemp("far")
     build_digits(far / "digits")
     new_model(str(ROOT / "configs/models/tiny.json"), far / "original")
@@ -87,6 +87,11 @@ def station(head, tmp_path_factory) -> Iterator[Station]:
         "observe": {"grace_seconds": 0},
     }
     (home / "erase.yaml").write_text(yaml.safe_dump(tree))
+    return home
+
+
+@pytest.fixture(scope="session")
+def station(head, home) -> Iterator[Station]:
     proxy = Proxy(head.port)
     yield Station(home, head, proxy)
     proxy.close()

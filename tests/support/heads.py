@@ -40,7 +40,6 @@ class Head:
 def ray_head(*options: str, **environment: str) -> Iterator[Head]:
     """A head with 4 logical CPUs; it and all its processes are gone at the end."""
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # socket paths must be short
-    before = _CURRENT.read_bytes() if _CURRENT.exists() else None
     gcs, dashboard, client = (_free_port() for _ in range(3))
     command = [
         *(str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=4"),
@@ -51,7 +50,7 @@ def ray_head(*options: str, **environment: str) -> Iterator[Head]:
     ]
     path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
     log = folder / "start.log"
-    with log.open("wb") as stream:
+    with kept_current_cluster(), log.open("wb") as stream:
         process = subprocess.Popen(
             command,
             env=os.environ
@@ -61,17 +60,26 @@ def ray_head(*options: str, **environment: str) -> Iterator[Head]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        try:
+            head = Head(dashboard, log)
+            _wait_for(head, process)
+            yield head
+        finally:
+            _end(process)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def kept_current_cluster() -> Iterator[None]:
+    """Puts back what `auto` finds, which every `ray start` on the machine writes."""
+    before = _CURRENT.read_bytes() if _CURRENT.exists() else None
     try:
-        head = Head(dashboard, log)
-        _wait_for(head, process)
-        yield head
+        yield
     finally:
-        _end(process)
         if before is not None:
             _CURRENT.write_bytes(before)
         else:
             _CURRENT.unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait_for(head: Head, process: subprocess.Popen[bytes]) -> None:
