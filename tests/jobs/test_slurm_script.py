@@ -2,9 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -29,24 +32,26 @@ def free_port() -> str:
 
 
 @pytest.fixture
-def slurm(tmp_path) -> dict[str, str]:
+def slurm(tmp_path) -> Iterator[dict[str, str]]:
     """The environment of a job of one node."""
+    short = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # socket paths must be short
     for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
         (tmp_path / "bin").mkdir(exist_ok=True)
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
     path = os.pathsep.join([str(tmp_path / "bin"), str(BIN), os.environ["PATH"]])
-    return os.environ | {
+    yield os.environ | {
         "PATH": path,
         "SLURM_JOB_ID": "17",
         "SLURM_JOB_NODELIST": "here",
         "SCONTROL_LOG": str(tmp_path / "scontrol.log"),
         "RAY_PORT": free_port(),
         "RAY_DASHBOARD_PORT": free_port(),
-        "RAY_TMPDIR": str(tmp_path / "ray"),
+        "RAY_TMPDIR": short,
         "DS_ACCELERATOR": "cpu",
         "OMP_NUM_THREADS": "1",
     }
+    shutil.rmtree(short, ignore_errors=True)
 
 
 def test_a_run_that_is_told_to_end_is_queued_again_with_a_checkpoint(home, slurm, tmp_path):
