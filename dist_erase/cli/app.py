@@ -15,10 +15,12 @@ from dist_erase.cli import (
     data_index,
     data_verify,
     doctor,
+    jobs,
     pretrain,
     purge,
     replay,
     run,
+    submit,
     watch,
 )
 from dist_erase.errors import (
@@ -40,6 +42,10 @@ app = typer.Typer(
 app.command("config")(config.config)
 app.command("doctor")(doctor.doctor)
 app.command("run")(run.run)
+app.command("submit")(submit.submit)
+app.command("status")(jobs.status)
+app.command("logs")(jobs.logs)
+app.command("stop")(jobs.stop)
 app.command("pretrain")(pretrain.pretrain)
 app.command("watch")(watch.watch)
 app.command("replay")(replay.replay)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from dist_erase.config.load import load_config
 from dist_erase.config.run import RunConfig
-from dist_erase.errors import EXIT_GOAL_MISSED
+from dist_erase.errors import EXIT_GOAL_MISSED, UserError
 
 
 def run(
@@ -22,6 +22,14 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in the run folder.")
+    ] = False,
+    resume_or_start: Annotated[
+        bool,
+        typer.Option(
+            "--resume-or-start",
+            help="Continue the run if the run folder holds one, else start it; for launchers that "
+            "try again.",
+        ),
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the run in the run folder.")
@@ -37,6 +45,18 @@ def run(
 
         typer.echo(describe(config))
         return
+    if resume_or_start:
+        from dist_erase.orchestration.again import done_already, is_begun
+
+        if resume or overwrite:
+            raise UserError(
+                "--resume-or-start", "comes with --resume or --overwrite.", "Choose one of them."
+            )
+        done = done_already(config)
+        if done is not None:
+            typer.echo(f"this run has ended before: {done.message}")
+            raise typer.Exit(done.exit_code)
+        resume = is_begun(config)
     from dist_erase.orchestration.evidence import missed_goals, show
     from dist_erase.orchestration.ray_job import run_on_ray
 

@@ -47,25 +47,26 @@ def load_config(path: Path, overrides: Sequence[str], kind: type[Kind]) -> Loade
         UserError: a missing or malformed file, a malformed override, or a configuration that does
             not fit; then one message lists every error.
     """
-    raw = _read(path)
-    origins = dict.fromkeys(_flat(raw), str(path))
+    raw = read_yaml(path)
+    origins = dict.fromkeys(flat(raw), str(path))
     for override in overrides:
         _apply(raw, origins, override)
     try:
         config = cast(Kind, kind.model_validate(raw))
     except ValidationError as error:
         raise _refusal(error, raw, origins, path, kind) from error
-    values = _flat(config.model_dump())
+    values = flat(config.model_dump())
     return Loaded(config=config, origins={k: origins.get(k) or _filled(config, k) for k in values})
 
 
 def kind_of(path: Path) -> type[RunConfig] | type[PretrainConfig]:
     """What a file configures: only pretraining has `data.train`; UserError if it is no YAML."""
-    data = _read(path).get("data")
+    data = read_yaml(path).get("data")
     return PretrainConfig if isinstance(data, dict) and "train" in data else RunConfig
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The keys of a YAML file; UserError if there is no such file, or it holds none."""
     try:
         value = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -137,17 +138,17 @@ def _apply(raw: dict[str, Any], origins: dict[str, str], override: str) -> None:
     dotted = ".".join(parts)
     for stale in [k for k in origins if k == dotted or k.startswith(dotted + ".")]:
         del origins[stale]
-    origins |= dict.fromkeys(_flat(value, dotted), _COMMAND_LINE)
+    origins |= dict.fromkeys(flat(value, dotted), _COMMAND_LINE)
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted keys of everything that is not a mapping with entries."""
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """The value of every dotted key below which no further keys stand."""
     if not isinstance(value, dict) or not value:
         return {prefix: value} if prefix else {}
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, inner in value.items():
-        flat |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-    return flat
+        found |= flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    return found
 
 
 def _filled(config: RunConfig | PretrainConfig, dotted: str) -> str:

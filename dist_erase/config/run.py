@@ -105,6 +105,17 @@ class RayConfig(Section):
     teacher_resources: dict[str, float] = Field(
         default_factory=lambda: {"CPU": 1.0}, description="Of each replica and each evaluation."
     )
+    teacher_placement: Literal["pack", "spread"] = Field(
+        "pack",
+        description="Teacher replicas on few nodes (pack: others stay whole for workers) or on "
+        "many (spread: one lost node takes few of them).",
+    )
+    autoscale_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="How long an autoscaler may take to bring the nodes that are missing; 0 = "
+        "there is none, and a run that does not fit the cluster is refused at once.",
+    )
     max_failures: int = Field(3, ge=0, description="Restarts after a worker's death.")
 
     @field_validator("resources_per_worker", "teacher_resources")

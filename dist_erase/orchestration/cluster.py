@@ -73,8 +73,11 @@ def bundles(config: RunConfig) -> list[tuple[str, Bundle]]:
 def check_room(config: RunConfig) -> None:
     """Raises UserError, saying what is missing, if the cluster can never hold the run.
 
-    Ray itself would wait and retry for ever.
+    Ray itself would wait and retry for ever. Where an autoscaler may bring nodes, only
+    `wait_for_room` can tell.
     """
+    if config.ray.autoscale_seconds:
+        return
     nodes = [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
     homeless = [kind for kind, bundle in bundles(config) if not _place(bundle, nodes)]
     if not homeless:
@@ -94,10 +97,12 @@ def check_room(config: RunConfig) -> None:
 
 
 def wait_for_room(config: RunConfig, *, seconds: float = _ROOM_SECONDS) -> None:
-    """Raises UserError if others hold what the run needs for longer than `seconds`.
+    """Raises UserError if what the run needs is not free within `seconds`.
 
-    Places everything for a moment; Ray itself would wait for ever.
+    Others may hold it, or an autoscaler may have to bring it; that may take
+    `ray.autoscale_seconds`. Places everything for a moment; Ray itself would wait for ever.
     """
+    seconds = max(seconds, config.ray.autoscale_seconds)
     if _placed([bundle for _, bundle in bundles(config)], seconds):
         return
     free, present = ray.available_resources(), ray.cluster_resources()

@@ -23,6 +23,16 @@ from dist_erase.observability.emit import Metrics
 from dist_erase.orchestration.run_folder import END
 from dist_erase.storage import write_json
 
+# What an exit code says where the run's own message is out of reach.
+_WORDS = {
+    EXIT_DONE: "done",
+    EXIT_GOAL_MISSED: "done, but a goal or budget was missed; its report says which",
+    EXIT_INTERRUPTED: "interrupted with a checkpoint; continue with --resume",
+    EXIT_USER_ERROR: "ended by something that you can mend; its own output says what",
+    EXIT_STOPPED: "stopped by Ctrl-C",
+    EXIT_BUG: "ended by an error; its own output has the traceback",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
@@ -30,6 +40,12 @@ class Ending:
 
     exit_code: int
     message: str
+
+
+def ending_of_code(exit_code: int) -> Ending:
+    """An ending of which nothing but the exit code is known."""
+    words = _WORDS.get(exit_code, f"ended with exit code {exit_code}")
+    return Ending(exit_code=exit_code, message=words)
 
 
 @contextmanager

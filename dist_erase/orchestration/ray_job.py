@@ -39,6 +39,7 @@ from dist_erase.orchestration.run_folder import (
     discard_unstarted,
     index_cache,
 )
+from dist_erase.orchestration.shipped import settle
 from dist_erase.orchestration.signals import SIGTERM, START_AGAIN, Sigterm
 from dist_erase.orchestration.stop_request import request_stop
 from dist_erase.orchestration.train_entry import Sealed, train_on_rank
@@ -63,7 +64,7 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
         InterruptedRunError: asked to stop, by SIGTERM, a stop file, or the drain of a node whose
             workers find no room elsewhere; `resume` continues.
     """
-    config = absolute(config)
+    config = absolute(settle(config))
     data = plan_run(config, index_cache(config), look_for_overlap=True)
     data.check_world(config.ray.workers, where="ray.workers")
     recipe_for_run(config, data).check()
@@ -129,6 +130,7 @@ def _start_pool(config: RunConfig, metrics_at: Path, stack: ExitStack) -> Teache
             resources=config.ray.teacher_resources,
             run=config.run.name,
             metrics_folder=metrics_at,
+            placement=config.ray.teacher_placement,
         )
     )
 

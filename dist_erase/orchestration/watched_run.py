@@ -7,15 +7,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dist_erase.errors import (
-    EXIT_BUG,
-    EXIT_DONE,
-    EXIT_GOAL_MISSED,
-    EXIT_INTERRUPTED,
-    EXIT_STOPPED,
-    EXIT_USER_ERROR,
-    UserError,
-)
+from dist_erase.errors import UserError
 from dist_erase.observability.asking import read_addresses
 from dist_erase.observability.pulse import Pulse
 from dist_erase.observability.rows import time_of_day
@@ -23,7 +15,7 @@ from dist_erase.observability.scrape import Scrape, read_folder
 from dist_erase.observability.sources import FolderSource, Update, UrlSource
 from dist_erase.observability.state import RunState
 from dist_erase.observability.watchers import LOOKER
-from dist_erase.orchestration.ending import Ending, read_ending
+from dist_erase.orchestration.ending import Ending, ending_of_code, read_ending
 from dist_erase.orchestration.run_folder import CONFIG, METRICS, ROWS
 from dist_erase.orchestration.watch import Watched
 from dist_erase.orchestration.watching import addresses, read_goals
@@ -31,15 +23,6 @@ from dist_erase.orchestration.watching import addresses, read_goals
 _RUNS = Path("runs")
 # Processes write a sign of life every second; a shared file system may show it late.
 _LATE_SECONDS = 15.0
-# What an exit code says where the run's own message is out of reach.
-_WORDS = {
-    EXIT_DONE: "done",
-    EXIT_GOAL_MISSED: "done, but a goal or budget was missed; its report says which",
-    EXIT_INTERRUPTED: "interrupted with a checkpoint; continue with --resume",
-    EXIT_USER_ERROR: "ended by something that you can mend; its own output says what",
-    EXIT_STOPPED: "stopped by Ctrl-C",
-    EXIT_BUG: "ended by an error; its own output has the traceback",
-}
 
 
 def find(name: str) -> Watched:
@@ -151,8 +134,7 @@ class RunAtAddress:
         """How it ended; None while it is at work, or if nobody could say."""
         if self._exit_code is None:
             return None
-        words = _WORDS.get(self._exit_code, f"ended with exit code {self._exit_code}")
-        return Ending(exit_code=self._exit_code, message=words)
+        return ending_of_code(self._exit_code)
 
 
 def _moment(at: float) -> str:

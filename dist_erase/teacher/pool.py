@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
@@ -49,6 +49,7 @@ class TeacherPool:
         resources: Mapping[str, float],
         run: str,
         metrics_folder: Path | None,
+        placement: Literal["pack", "spread"] = "pack",
         placement_seconds: float = 30.0,
         load_seconds: float = 600.0,
     ) -> TeacherPool:
@@ -61,13 +62,14 @@ class TeacherPool:
                 threads.
             run: name of the run, for metrics.
             metrics_folder: where replicas write metrics snapshots; None = nowhere.
+            placement: on few nodes or on many.
             placement_seconds: how long to wait for resources.
             load_seconds: how long loading may take.
 
         Raises:
             UserError: resources are missing, or the model cannot be loaded; nothing is left.
         """
-        group = _place(config.replicas, dict(resources), placement_seconds)
+        group = _place(config.replicas, dict(resources), placement, placement_seconds)
         spec = ReplicaSpec(
             model=model,
             dtype=config.dtype,
@@ -148,8 +150,13 @@ class TeacherPool:
         self.shutdown()
 
 
-def _place(replicas: int, resources: dict[str, float], timeout_seconds: float) -> PlacementGroup:
-    group = placement_group([resources] * replicas, strategy="PACK")
+def _place(
+    replicas: int,
+    resources: dict[str, float],
+    placement: Literal["pack", "spread"],
+    timeout_seconds: float,
+) -> PlacementGroup:
+    group = placement_group([resources] * replicas, strategy=placement.upper())
     # An infeasible group would stay pending for ever. Ray waits for whole seconds.
     if group.wait(math.ceil(timeout_seconds)):
         return group

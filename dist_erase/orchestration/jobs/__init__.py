@@ -1,0 +1,1 @@
+"""Jobs on a Ray cluster elsewhere: submitted, followed, listed and stopped over HTTP."""

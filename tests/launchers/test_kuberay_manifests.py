@@ -1,0 +1,171 @@
+"""The KubeRay manifests: their fields, and that they fit each other, the run and the monitoring."""
+
+import copy
+import json
+import shlex
+from pathlib import Path, PurePosixPath
+
+import cli_surface
+import pytest
+import yaml
+from support.kuberay import problems
+
+from dist_erase.config.launcher import load_launcher
+from dist_erase.config.load import load_config
+from dist_erase.config.run import RunConfig
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "launchers" / "ray" / "kuberay"
+FILES = sorted(FOLDER.glob("*.yaml"))
+RESOURCES = [
+    (path.name, resource) for path in FILES for resource in yaml.safe_load_all(path.read_text())
+]
+
+
+def resource(kind: str) -> dict:
+    (found,) = [one for _, one in RESOURCES if one["kind"] == kind]
+    return copy.deepcopy(found)
+
+
+@pytest.fixture
+def job():
+    return resource("RayJob")
+
+
+@pytest.fixture
+def clusters(job):
+    return [resource("RayCluster")["spec"], job["spec"]["rayClusterSpec"]]
+
+
+@pytest.fixture
+def config(tmp_path) -> RunConfig:
+    """What the RayJob runs."""
+    (text,) = resource("ConfigMap")["data"].values()
+    (tmp_path / "erase.yaml").write_text(text)
+    return load_config(tmp_path / "erase.yaml", [], RunConfig).config
+
+
+def groups(cluster: dict) -> dict[str, dict]:
+    return {group["groupName"]: group for group in cluster["workerGroupSpecs"]}
+
+
+def pods(cluster: dict) -> list[dict]:
+    specs = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    return [spec["template"]["spec"] for spec in specs]
+
+
+def custom(group: dict) -> dict:
+    """KubeRay hands the text to a shell, so JSON stands in quotes of its own."""
+    (words,) = shlex.split(group["rayStartParams"]["resources"])
+    return json.loads(words)
+
+
+@pytest.mark.parametrize(("name", "found"), RESOURCES)
+def test_every_field_is_one_of_kuberays(name, found):
+    assert problems(found) == [], name
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda job: job["spec"].update(backOffLimit=2), "backOffLimit"),
+        (lambda job: job["spec"].update(backoffLimit="2"), "backoffLimit: '2' is not of type"),
+        (lambda job: job["spec"]["rayClusterSpec"].pop("headGroupSpec"), "'headGroupSpec' is a"),
+        (
+            lambda job: job["spec"]["rayClusterSpec"]["authOptions"].update(mode="Token"),
+            "authOptions.mode: 'Token'",
+        ),
+        (
+            lambda job: job["spec"]["rayClusterSpec"]["headGroupSpec"]["rayStartParams"].update(
+                {"num-cpus": 0}
+            ),
+            "0 is not of type 'string'",
+        ),
+    ],
+)
+def test_a_mistake_is_found(job, spoil, complaint):
+    spoil(job)
+    assert complaint in " ".join(problems(job))
+
+
+def test_retries_go_on_from_the_newest_checkpoint(job):
+    spec = job["spec"]
+    words = shlex.split(spec["entrypoint"])
+    assert words[:2] == ["dist-erase", "run"]
+    assert "--resume-or-start" in words
+    known = {option for p in cli_surface.commands()["dist-erase run"].params for option in p.opts}
+    assert {word for word in words if word.startswith("--")} <= known
+    assert spec["submitterConfig"]["backoffLimit"] == 0
+    assert spec["backoffLimit"] > 0
+    assert spec["preRunningDeadlineSeconds"] < spec["activeDeadlineSeconds"]
+    assert spec["shutdownAfterJobFinishes"]
+
+
+def test_nobody_without_the_token_gets_in(clusters):
+    assert [cluster["authOptions"]["mode"] for cluster in clusters] == ["token", "token"]
+
+
+def test_checkpoints_lie_on_a_disk_that_every_pod_mounts(clusters, config):
+    claim = resource("PersistentVolumeClaim")
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    for cluster in clusters:
+        for pod in pods(cluster):
+            claims = {
+                volume["name"]: volume["persistentVolumeClaim"]["claimName"]
+                for volume in pod["volumes"]
+                if "persistentVolumeClaim" in volume
+            }
+            mounts = pod["containers"][0]["volumeMounts"]
+            (at,) = [m["mountPath"] for m in mounts if m["name"] in claims]
+            assert set(claims.values()) == {claim["metadata"]["name"]}
+            assert PurePosixPath(config.run.dir).is_relative_to(at)
+            names = {volume["name"] for volume in pod["volumes"]}
+            assert {mount["name"] for mount in mounts} == names
+
+
+def test_the_jobs_configuration_is_mounted_where_the_command_reads_it(job):
+    spec = job["spec"]
+    path = PurePosixPath(shlex.split(spec["entrypoint"])[2])
+    head = spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+    (mount,) = [m for m in head["containers"][0]["volumeMounts"] if m["name"] == "config"]
+    (volume,) = [v for v in head["volumes"] if v["name"] == "config"]
+    written = resource("ConfigMap")
+    assert volume["configMap"]["name"] == written["metadata"]["name"]
+    assert path == PurePosixPath(mount["mountPath"]) / next(iter(written["data"]))
+
+
+def test_one_named_port_serves_the_metrics_of_a_pod(clusters, config):
+    monitor = yaml.safe_load((ROOT / "monitoring/kubernetes/podmonitor.yml").read_text())
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert config.observe.per_node
+    for cluster in clusters:
+        for pod in pods(cluster):
+            ports = {p["name"]: p["containerPort"] for p in pod["containers"][0]["ports"]}
+            assert ports[endpoint["port"]] == config.observe.port
+
+
+def test_the_jobs_cluster_holds_its_run(job, config):
+    """Students and teachers each find a pod of their own group, as many as there can be."""
+    found = groups(job["spec"]["rayClusterSpec"])
+    for name, asked, count in (
+        ("students", config.ray.resources_per_worker, config.ray.workers),
+        ("teachers", config.ray.teacher_resources, config.teacher.replicas),
+    ):
+        limits = found[name]["template"]["spec"]["containers"][0]["resources"]["limits"]
+        offered = {"CPU": int(limits["cpu"]), "GPU": int(limits["nvidia.com/gpu"])}
+        offered |= custom(found[name])
+        assert all(offered.get(key, 0) >= amount for key, amount in asked.items()), name
+        assert found[name]["maxReplicas"] >= count
+    assert config.ray.autoscale_seconds > 0
+
+
+def test_the_launcher_fits_the_cluster(tmp_path):
+    launcher = load_launcher(ROOT / "launchers/ray/kuberay.yaml")
+    cluster = resource("RayCluster")
+    assert launcher.cluster == cluster["metadata"]["name"]
+    config = load_config(ROOT / "configs/quickstart.yaml", launcher.overrides, RunConfig).config
+    found = groups(cluster["spec"])
+    assert set(custom(found["students"])) <= set(config.ray.resources_per_worker)
+    assert set(custom(found["teachers"])) <= set(config.ray.teacher_resources)
+    assert config.ray.autoscale_seconds > 0
+    assert config.observe.port == 9464

@@ -1,0 +1,58 @@
+"""Whether a run finds room on a cluster, and what is said when it does not."""
+
+import time
+from pathlib import Path
+
+import pytest
+from ray.util.placement_group import placement_group_table, remove_placement_group
+
+from dist_erase.config.load import load_config
+from dist_erase.config.run import RunConfig
+from dist_erase.errors import UserError
+from dist_erase.orchestration.cluster import check_room, wait_for_room
+from dist_erase.teacher.pool import _place
+
+pytestmark = pytest.mark.integration
+QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+
+
+def config(*overrides: str) -> RunConfig:
+    return load_config(QUICKSTART, overrides, RunConfig).config
+
+
+def refusal(ask, wanted: RunConfig, **options) -> tuple[str, float]:
+    """What is said, and after how many seconds."""
+    start = time.monotonic()
+    with pytest.raises(UserError) as caught:
+        ask(wanted, **options)
+    return str(caught.value), time.monotonic() - start
+
+
+def test_what_can_never_fit_is_refused_at_once_with_what_is_missing(ray_cluster):
+    said, seconds = refusal(check_room, config('ray.resources_per_worker={"CPU":1,"GPU":1}'))
+    assert "2 of 2 workers and 2 teacher replicas find no room, first a worker" in said
+    assert "GPU: 2 asked, 0 in the cluster" in said
+    assert seconds < 5
+
+
+def test_with_an_autoscaler_it_waits_as_long_as_that_may_take(ray_cluster):
+    wanted = config('ray.resources_per_worker={"CPU":1,"GPU":1}', "ray.autoscale_seconds=3")
+    check_room(wanted)
+    said, seconds = refusal(wait_for_room, wanted, seconds=1)
+    assert "found no free place in 3 s" in said
+    assert "GPU: 2 asked, 0 free of 0" in said
+    assert 3 <= seconds < 10
+
+
+def test_a_run_that_fits_is_let_in(ray_cluster):
+    check_room(config())
+    wait_for_room(config())
+
+
+@pytest.mark.parametrize("placement", ["pack", "spread"])
+def test_teachers_are_placed_as_asked(ray_cluster, placement):
+    group = _place(2, {"CPU": 0.25}, placement, 10)
+    try:
+        assert placement_group_table(group)["strategy"] == placement.upper()
+    finally:
+        remove_placement_group(group)
