@@ -5,6 +5,9 @@ Above each shell block of a page stands a comment that says what becomes of it i
     <!-- runs -->          executed, with the other such blocks of its page, in one folder
     <!-- in CI -->         .ci/run executes the same commands
     <!-- needs REASON -->  only parsed here; REASON is one of `REASONS`
+
+A block that is marked as <!-- prints --> holds lines that the executed ones print; … stands for
+what differs from time to time.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
-RUNS, CI = "runs", "in CI"
+RUNS, CI, PRINTS = "runs", "in CI", "prints"
 REASONS = {
     "a cluster",
     "a GPU",
@@ -82,6 +85,21 @@ def blocks(page: Path) -> list[Block]:
 def shell_blocks(page: Path) -> list[Block]:
     """Those of them that hold commands."""
     return [block for block in blocks(page) if block.language in SHELLS]
+
+
+def printed(page: Path) -> list[re.Pattern[str]]:
+    """What the output of the executed blocks of a page must hold, line by line."""
+    lines = [
+        line
+        for block in blocks(page)
+        if block.mark == PRINTS
+        for line in block.text.splitlines()
+        if line.strip() not in ("", "…")
+    ]
+    return [
+        re.compile(r"\s+".join(re.escape(word).replace("…", ".*") for word in line.split()))
+        for line in lines
+    ]
 
 
 def spans(page: Path) -> list[str]:
