@@ -61,7 +61,7 @@ def _usage(command: Any, words: str) -> str:
 
 
 def _row(parameter: Any, annotation: Any) -> str:
-    name = f"`{_name(parameter)}`"
+    name = f"`{_name(parameter)}`".replace("|", "` or `")
     if _is_option(parameter) and not parameter.is_flag:
         name = f"`{_name(parameter)} {parameter.metavar or _value(annotation)}`"
     if _is_several(parameter):
