@@ -1,4 +1,4 @@
-"""The configuration for ViT-L/14 on 8 GPUs plans a run; its weights and GPUs are not needed for that."""
+"""The configuration for ViT-L/14 on 8 GPUs plans a run; that needs neither weights nor GPUs."""
 
 from __future__ import annotations
 
