@@ -9,6 +9,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+# Runs wait for each other's processes: beside them there is time for another group of tests.
+TWO_AT_ONCE := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 STARTED := $(shell date +%s)
 
 .PHONY: help setup quickstart test test-fast lint docs generate clean
@@ -31,7 +33,7 @@ quickstart: $(INSTALLED) ## Train a small CLIP on digits, erase "seven" from it,
 
 test: $(INSTALLED) ## Run every test (12 minutes).
 	@scripts/debian-packages $(PYTHON) prometheus prometheus-pushgateway openssl  # real ones
-	$(BIN)/python -m pytest tests $(ARGS)
+	$(BIN)/python -m pytest tests $(TWO_AT_ONCE) $(ARGS)
 
 test-fast: $(INSTALLED) ## Run the tests that start neither Ray nor DeepSpeed.
 	$(BIN)/python -m pytest tests -m "not integration" $(ARGS)

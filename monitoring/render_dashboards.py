@@ -29,6 +29,11 @@ DASHBOARDS = Path(__file__).parent / "grafana/dashboards"
 COLUMN, UNIT, GAP, HEAD = 58, 30, 6, 64  # pixels
 COLOURS = 255  # of the PNG's palette: keeps it below 200 kB
 _DPI = 100
+ROW_STATES = {  # sign before the heading, words behind it
+    "open": ("▾", ""),
+    "opened": ("▾", " (closed until you open it)"),
+    "closed": ("▸", " (closed, nothing to show here)"),
+}
 
 
 def main(answers: str, out: str) -> None:
@@ -46,7 +51,7 @@ def main(answers: str, out: str) -> None:
 
 def draw(dashboard: dict[str, Any], answered: dict[str, Any]) -> Figure:
     """One dashboard as a figure."""
-    panels = dashboard["panels"]
+    panels = opened(dashboard["panels"], answered["panels"])
     bottom = max(p["gridPos"]["y"] + p["gridPos"]["h"] for p in panels)
     width, height = 24 * COLUMN + GAP, HEAD + bottom * UNIT + GAP
     figure: Figure = plt.figure(figsize=(width / _DPI, height / _DPI))
@@ -65,8 +70,8 @@ def draw(dashboard: dict[str, Any], answered: dict[str, Any]) -> Figure:
     for panel in panels:
         left, low, wide, high = box(panel["gridPos"])
         if panel["type"] == "row":
-            sign = "▸" if panel["collapsed"] else "▾"
-            text = f"{sign} {panel['title']}" + (" (closed)" if panel["collapsed"] else "")
+            sign, note = ROW_STATES[panel["state"]]
+            text = f"{sign} {panel['title']}{note}"
             figure.text(left, low + high / 2, text, weight="bold", size=9, va="center")
             continue
         frame = Rectangle((left, low), wide, high, facecolor="white", edgecolor="#d5d7d9", lw=0.8)
@@ -82,6 +87,24 @@ def draw(dashboard: dict[str, Any], answered: dict[str, Any]) -> Figure:
             figure, inner, whole, panel, answered["panels"][str(panel["id"])], answered, marks
         )
     return figure
+
+
+def opened(panels: list[dict[str, Any]], answers: dict[str, Any]) -> list[dict[str, Any]]:
+    """The panels with collapsed rows opened, where there is anything to show, and moved down."""
+    placed: list[dict[str, Any]] = []
+    down = 0
+    for panel in panels:
+        place = panel["gridPos"]
+        row = panel["type"] == "row"
+        inside = panel.get("panels") or [] if row else []
+        filled = any(any(answers[str(one["id"])]) for one in inside)
+        state = ("opened" if filled else "closed") if row and panel["collapsed"] else "open"
+        placed.append(panel | {"gridPos": place | {"y": place["y"] + down}, "state": state})
+        if state == "opened":
+            moved = [(one, one["gridPos"]) for one in inside]
+            placed += [one | {"gridPos": at | {"y": at["y"] + down}} for one, at in moved]
+            down += max(at["y"] + at["h"] for _, at in moved) - place["y"] - 1
+    return placed
 
 
 def _heading(

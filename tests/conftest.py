@@ -21,6 +21,21 @@ os.environ |= {
 }
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Who shares fixtures shares a process; the one with the cluster has most to do, so is first.
+
+    Only `make test` runs several (pytest-xdist, `--dist loadgroup`).
+    """
+    def on_cluster(item):
+        return not {"ray_cluster", "original"}.isdisjoint(item.fixturenames)
+
+    items.sort(key=lambda item: not on_cluster(item))
+    for item in items:
+        group = "cluster" if on_cluster(item) else item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--answers", help="file for what Prometheus answered to the dashboards' queries"

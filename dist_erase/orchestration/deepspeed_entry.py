@@ -32,14 +32,9 @@ from dist_erase.models.frozen import load_frozen
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.exporter import Exposure, RunExporter
 from dist_erase.orchestration.ending import ending
-from dist_erase.orchestration.evidence import (
-    measure_erased,
-    measure_original,
-    missed_goals,
-    show,
-    write_report,
-)
+from dist_erase.orchestration.evidence import missed_goals, show, write_report
 from dist_erase.orchestration.facts import state_facts
+from dist_erase.orchestration.measuring import measure_erased, measure_original
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.rank import read_outcome, run_rank
 from dist_erase.orchestration.run_folder import alone, claim, discard_unstarted, index_cache

@@ -1,9 +1,8 @@
-"""The end of a run: both models measured, report written, table shown."""
+"""The end of a run: report written, table shown, goals compared."""
 
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,15 @@ from rich.console import Console
 
 import dist_erase
 from dist_erase.config.explain import config_hash
-from dist_erase.config.model import ModelConfig
 from dist_erase.config.run import RunConfig
-from dist_erase.evaluation.embed import ModelEmbeddings
 from dist_erase.evaluation.report.build import build_report
-from dist_erase.evaluation.report.html import render_html
 from dist_erase.evaluation.report.table import print_table
 from dist_erase.evaluation.similarity import matched_similarities
 from dist_erase.evaluation.suite import count, measure
 from dist_erase.evaluation.swap import measure_swap
-from dist_erase.models.resolve import LOCAL_DIR
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.rows import Row
-from dist_erase.orchestration.measuring import embed_held_out
+from dist_erase.orchestration.measuring import Measured
 from dist_erase.storage import read_json_lines, write_json, write_text
 from dist_erase.training.account import read_quarantine
 from dist_erase.training.data_plan import DataPlan
@@ -39,38 +34,6 @@ _PACKAGES = {
     "ray": "ray",
     "open_clip": "open_clip_torch",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One model on the held-out sets."""
-
-    embeddings: ModelEmbeddings
-    fingerprint: str
-
-
-def measure_original(config: RunConfig, data: DataPlan, device: str) -> Measured:
-    """The model before."""
-    return _measure(config, config.model, data, device)
-
-
-def measure_erased(config: RunConfig, data: DataPlan, folder: Path, device: str) -> Measured:
-    """The exported model of a run, loaded as every consumer loads it."""
-    exported = ModelConfig(
-        architecture=config.model.architecture, pretrained=f"{LOCAL_DIR}{folder / 'model'}"
-    )
-    return _measure(config, exported, data, device)
-
-
-def _measure(config: RunConfig, model: ModelConfig, data: DataPlan, device: str) -> Measured:
-    embeddings, fingerprint = embed_held_out(
-        model,
-        data,
-        templates=config.evaluate.templates,
-        batch=config.evaluate.batch,
-        device=device,
-    )
-    return Measured(embeddings=embeddings, fingerprint=fingerprint)
 
 
 def versions() -> dict[str, str]:
@@ -90,6 +53,9 @@ def write_report(
     metrics: Metrics | None,
 ) -> dict[str, Any]:
     """Writes `report.json` and `report.html`; returns the former."""
+    # matplotlib takes more than a second: not for those that only measure, or that are refused.
+    from dist_erase.evaluation.report.html import render_html
+
     rows = read_rows(folder)
     steps = [row for row in rows if "event" not in row]
     figures_before, figures_after = measure(before.embeddings), measure(after.embeddings)

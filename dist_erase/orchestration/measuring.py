@@ -3,13 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
 from dist_erase.config.model import ModelConfig
+from dist_erase.config.run import RunConfig
 from dist_erase.evaluation.embed import ModelEmbeddings, embed_model
 from dist_erase.models.frozen import FrozenClip, load_frozen
+from dist_erase.models.resolve import LOCAL_DIR
 from dist_erase.training.data_plan import DataPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One model on the held-out sets."""
+
+    embeddings: ModelEmbeddings
+    fingerprint: str
+
+
+def measure_original(config: RunConfig, data: DataPlan, device: str) -> Measured:
+    """The model before."""
+    return _measure(config, config.model, data, device)
+
+
+def measure_erased(config: RunConfig, data: DataPlan, folder: Path, device: str) -> Measured:
+    """The exported model of a run, loaded as every consumer loads it."""
+    exported = ModelConfig(
+        architecture=config.model.architecture, pretrained=f"{LOCAL_DIR}{folder / 'model'}"
+    )
+    return _measure(config, exported, data, device)
+
+
+def _measure(config: RunConfig, model: ModelConfig, data: DataPlan, device: str) -> Measured:
+    embeddings, fingerprint = embed_held_out(
+        model,
+        data,
+        templates=config.evaluate.templates,
+        batch=config.evaluate.batch,
+        device=device,
+    )
+    return Measured(embeddings=embeddings, fingerprint=fingerprint)
 
 
 def embed_held_out(

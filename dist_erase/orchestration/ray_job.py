@@ -19,14 +19,10 @@ from dist_erase.errors import UserError
 from dist_erase.observability.emit import Metrics
 from dist_erase.orchestration.cluster import check_room, cluster, wait_for_room
 from dist_erase.orchestration.ending import ending
-from dist_erase.orchestration.evidence import (
-    Measured,
-    measure_erased,
-    measure_original,
-    missed_goals,
-    write_report,
-)
+from dist_erase.orchestration.evidence import missed_goals, write_report
 from dist_erase.orchestration.facts import state_facts
+from dist_erase.orchestration.measure_entry import measure_on_node
+from dist_erase.orchestration.measuring import Measured
 from dist_erase.orchestration.node_exporters import NodeExporters
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.pool_watch import watched_pool
@@ -160,17 +156,10 @@ def _fit(config: RunConfig, folder: Path, metrics_at: Path, pool: TeacherPool | 
             raise error from None
 
 
-def _measure_remotely(config: RunConfig, data: DataPlan, folder: Path | None) -> Measured:
-    device = "cuda" if ray.get_gpu_ids() else "cpu"
-    if folder is None:
-        return measure_original(config, data, device)
-    return measure_erased(config, data, folder, device)
-
-
 def _ask(config: RunConfig, data: DataPlan, folder: Path | None) -> Any:
     """Measures on the cluster, with the resources of a teacher replica."""
     resources = dict(config.ray.teacher_resources)
-    options = ray.remote(_measure_remotely).options(
+    options = ray.remote(measure_on_node).options(
         num_cpus=resources.pop("CPU", 0),
         num_gpus=resources.pop("GPU", 0),
         memory=resources.pop("memory", None),

@@ -16,6 +16,7 @@ _FACTS = (
 
 MEMORY = Row(
     title="Memory",
+    collapsed=True,
     panels=(
         Panel(
             title="Memory of each process",
@@ -67,6 +68,7 @@ MEMORY = Row(
 
 WHAT_RUNS = Row(
     title="What runs",
+    collapsed=True,
     panels=(
         Panel(
             title="Versions",

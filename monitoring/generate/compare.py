@@ -162,6 +162,13 @@ _ON_THE_WAY = Row(
                 ),
             ),
         ),
+    ),
+)
+
+_EVALUATED_ON_THE_WAY = Row(
+    title="Evaluated on the way",
+    collapsed=True,
+    panels=(
         Panel(
             title="Live: still found in the forget set",
             about="Zero-shot top-1 of the held-out forget set while training.",
@@ -214,6 +221,7 @@ _ON_THE_WAY = Row(
 
 _COST = Row(
     title="At what cost",
+    collapsed=True,
     panels=(
         Panel(
             title="Pairs per second",
@@ -264,6 +272,6 @@ BOARD = Board(
     uid="dist-erase-compare",
     title="Compare runs",
     about="Which of these runs forgot best, what did it cost, and how fast was it?",
-    rows=(_AT_THE_END, _ON_THE_WAY, _COST),
+    rows=(_AT_THE_END, _ON_THE_WAY, _EVALUATED_ON_THE_WAY, _COST),
     many_runs=True,
 )

@@ -10,6 +10,7 @@ _POOL = "only with a teacher pool"
 
 TEACHER = Row(
     title="Teacher",
+    collapsed=True,
     panels=(
         Panel(
             title="Answer time",

@@ -6,7 +6,11 @@ from monitoring.generate.limits import BUDGET_NEARLY_USED
 from monitoring.generate.marks import MARKS
 from monitoring.generate.promql import RUN, last, mean, selector, where
 from monitoring.generate.records import Board, Panel, Query, Row
-from monitoring.generate.unlearning_detail import BEFORE_AND_AFTER, WHAT_IS_MINIMISED
+from monitoring.generate.unlearning_detail import (
+    BEFORE_AND_AFTER,
+    HOW_IT_IS_WEIGHED,
+    WHAT_IS_MINIMISED,
+)
 
 _LIVE = "only where evaluate.every_steps is set"
 _GOAL = "only where a goal is set in the section stop"
@@ -225,6 +229,12 @@ BOARD = Board(
     uid="dist-erase-unlearning",
     title="Unlearning progress",
     about="Does the run forget what it should, what does it cost elsewhere, when is it done?",
-    rows=(_AT_A_GLANCE, _FORGET_AND_KEEP, WHAT_IS_MINIMISED, BEFORE_AND_AFTER),
+    rows=(
+        _AT_A_GLANCE,
+        _FORGET_AND_KEEP,
+        WHAT_IS_MINIMISED,
+        HOW_IT_IS_WEIGHED,
+        BEFORE_AND_AFTER,
+    ),
     annotations=MARKS,
 )

@@ -47,6 +47,13 @@ WHAT_IS_MINIMISED = Row(
             ),
             log_scale=True,
         ),
+    ),
+)
+
+HOW_IT_IS_WEIGHED = Row(
+    title="Gradients, weights and schedule",
+    collapsed=True,
+    panels=(
         Panel(
             title="Forget against retain gradient",
             about="Cosine of the two gradients. Around 0: they do not meet. Bad: near -1, each "
@@ -128,6 +135,7 @@ def _report(title: str, about: str, measure: str, unit: Unit, width: int) -> Pan
 
 BEFORE_AND_AFTER = Row(
     title="Before and after",
+    collapsed=True,
     panels=(
         _report(
             "What is found, before and after",

@@ -130,6 +130,13 @@ def test_panels_are_told_apart_explained_and_fit_the_grid(name):
     assert len({panel["id"] for panel in placed}) == len(placed)
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_open_fits_on_one_screen(name):
+    """1,080 pixels less the browser's and Grafana's own bars, in Grafana's units of 38."""
+    bottoms = [p["gridPos"]["y"] + p["gridPos"]["h"] for p in json.loads(FILES[name])["panels"]]
+    assert max(bottoms) <= (1080 - 180) // 38
+
+
 @pytest.mark.parametrize("name", BOARDS)
 def test_units_follow_the_metrics(name):
     """A panel of one metric that is not divided or counted has that metric's unit."""
