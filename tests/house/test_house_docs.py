@@ -22,6 +22,7 @@ from support.pages import (
     spans,
 )
 
+from dist_erase import errors
 from dist_erase.config.load import kind_of, load_config
 from dist_erase.config.run import PretrainConfig, RunConfig
 
@@ -156,6 +157,12 @@ def test_readme_opens_with_the_two_commands():
     opening = (ROOT / "README.md").read_text(encoding="utf-8")[:1500]
     assert "make quickstart" in opening
     assert "make test" in opening
+
+
+def test_readme_tells_of_every_exit_code():
+    table = re.findall(r"^\| (\d+) \| ", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
+    codes = [code for name, code in vars(errors).items() if name.startswith("EXIT_")]
+    assert sorted(map(int, table)) == sorted(codes)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
