@@ -25,6 +25,7 @@ from support.pages import (
 from dist_erase import errors
 from dist_erase.config.load import kind_of, load_config
 from dist_erase.config.run import PretrainConfig, RunConfig
+from dist_erase.observability.metrics import DEFINITIONS
 
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
 COMMANDS = cli_surface.commands()
@@ -157,6 +158,13 @@ def test_readme_opens_with_the_two_commands():
     opening = (ROOT / "README.md").read_text(encoding="utf-8")[:1500]
     assert "make quickstart" in opening
     assert "make test" in opening
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_named_metrics_exist(page):
+    known = {definition.name for definition in DEFINITIONS}
+    for name in re.findall(r"\bdist_erase_[a-z_]+\b(?![./])", page.read_text(encoding="utf-8")):
+        assert re.sub("_(sum|count|bucket)$", "", name) in known, name
 
 
 def test_readme_tells_of_every_exit_code():
