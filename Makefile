@@ -13,7 +13,7 @@ INSTALLED := $(VENV)/installed
 TWO_AT_ONCE := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 STARTED := $(shell date +%s)
 
-.PHONY: help setup quickstart test test-fast lint generate clean
+.PHONY: help setup quickstart test test-fast lint docs generate clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -45,9 +45,14 @@ lint: $(INSTALLED) ## Check format, lint, types and import directions.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(INSTALLED) ## Build docs/ as a site into build/docs; any warning is an error.
+	@$(BIN)/mkdocs build --strict
+	@echo "open build/docs/index.html"
+
 generate: $(INSTALLED) ## Write again what is made from the code: docs/reference, CLI snapshot, monitoring/.
 	$(BIN)/python -m dist_erase.config.reference > docs/reference/config.md
 	$(BIN)/python -m dist_erase.observability.reference > docs/reference/metrics.md
+	$(BIN)/python -m dist_erase.cli.reference > docs/reference/cli.md
 	$(BIN)/python tests/house/cli_surface.py > tests/house/cli_surface.txt
 	$(BIN)/python -m monitoring.generate
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import cli_surface
 import pytest
 
+from dist_erase.cli import reference as cli_reference
 from dist_erase.config.reference import reference
 from dist_erase.observability import reference as metrics_reference
 from dist_erase.observability.metrics import DEFINITIONS
@@ -39,6 +40,14 @@ def test_the_command_line_changes_only_on_purpose():
     assert written == cli_surface.surface(), (
         "commands or options changed: is that meant for users? then run `make generate`"
     )
+
+
+def test_the_reference_of_commands_is_not_stale_and_names_all_of_them():
+    written = (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8")
+    assert written == cli_reference.reference(), "run `make generate`"
+    assert [c for c in cli_surface.commands() if f"## `{c}`\n" not in written] == []
+    assert "| `--kind run/pretrain` | `run` | The command that reads it. |" in written
+    assert "    dist-erase run [OPTIONS] CONFIG [KEY=VALUE …]\n" in written
 
 
 @pytest.mark.parametrize("path", generated(), ids=lambda path: path.name)
