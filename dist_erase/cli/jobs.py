@@ -20,6 +20,7 @@ from dist_erase.cli.cluster_options import (
     note,
     show,
 )
+from dist_erase.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,13 +107,18 @@ def stop(
 
 @contextmanager
 def _cluster(address: str | None, launcher_file: Path | None) -> Iterator[Any]:
-    """A client of the cluster that is meant."""
+    """A client of the cluster that is meant; inside, it may fall silent."""
     from dist_erase.orchestration.jobs.address import connect, dashboard, tokens_explained
 
     launcher = chosen_launcher(launcher_file)
     at = dashboard(address, launcher)
     with tokens_explained(at, launcher):
-        yield connect(at, launcher, note)
+        client = connect(at, launcher, note)
+        try:
+            yield client
+        except (OSError, RuntimeError) as error:  # Ray's client raises RuntimeError for any status
+            why = " ".join(str(error).split())[:200]
+            raise UserError(at, f"broke off ({why}).", "Ask again; the job goes on.") from None
 
 
 def _table(found: Sequence[Standing]) -> Table:

@@ -13,6 +13,7 @@ from support.kuberay import problems
 from dist_erase.config.launcher import load_launcher
 from dist_erase.config.load import load_config
 from dist_erase.config.run import RunConfig
+from dist_erase.orchestration.jobs.command import FOLDER, RUN
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "launchers" / "ray" / "kuberay"
@@ -99,6 +100,11 @@ def test_retries_go_on_from_the_newest_checkpoint(job):
     assert spec["backoffLimit"] > 0
     assert spec["preRunningDeadlineSeconds"] < spec["activeDeadlineSeconds"]
     assert spec["shutdownAfterJobFinishes"]
+
+
+def test_status_and_logs_know_the_job(job, config):
+    folder = str(PurePosixPath(config.run.dir) / config.run.name)
+    assert job["spec"]["metadata"] == {RUN: config.run.name, FOLDER: folder}
 
 
 def test_nobody_without_the_token_gets_in(clusters):

@@ -19,6 +19,7 @@ from ray.job_submission import JobSubmissionClient
 from dist_erase.config.launcher import Launcher, ways_in
 from dist_erase.config.secrets import has_login, public
 from dist_erase.errors import UserError
+from dist_erase.orchestration.jobs.patience import within
 
 _ANSWER_SECONDS = 15.0
 _PORT = 8265
@@ -75,8 +76,10 @@ def connect(address: str, launcher: Launcher, warn: Callable[[str], None]) -> An
         _check_own_token(address, launcher)
     try:
         with _only_this_address(), tokens_explained(address, launcher):
-            return JobSubmissionClient(address, verify=launcher.verify)
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+            return within(
+                2 * _ANSWER_SECONDS, lambda: JobSubmissionClient(address, verify=launcher.verify)
+            )
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
         why = " ".join(str(error).split())[:200]
         raise UserError(address, f"is no Ray that takes jobs ({why}).", reach) from None
 

@@ -14,6 +14,7 @@ from dist_erase.orchestration.jobs.patience import within
 Say = Callable[[str], None]
 _STATUS_SECONDS = 2.0
 _ANSWER_SECONDS = 15.0
+_LOST_SECONDS = 10.0  # a shorter silence is nobody's concern
 _GIVE_UP_SECONDS = 300.0
 _FORGOTTEN = "status code 404"
 
@@ -57,9 +58,9 @@ def follow(
                 return _unknown(f"the cluster knows no job {job} any more; was it restarted?")
             if time.monotonic() - heard > give_up_seconds:
                 return _unknown(f"no answer for {give_up_seconds:g} s; the job may still run")
-            if not lost:
-                note("the cluster does not answer; the job may go on, trying again")
-            lost = True
+            if not lost and time.monotonic() - heard > _LOST_SECONDS:
+                note(f"no answer from the cluster; {job} may go on, trying again")
+                lost = True
             continue
         heard = time.monotonic()
         if lost:
