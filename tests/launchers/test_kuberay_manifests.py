@@ -16,8 +16,8 @@ from dist_erase.config.run import RunConfig
 from dist_erase.orchestration.jobs.command import FOLDER, RUN
 
 ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "launchers" / "ray" / "kuberay"
-FILES = sorted(FOLDER.glob("*.yaml"))
+MANIFESTS = ROOT / "launchers" / "ray" / "kuberay"
+FILES = sorted(MANIFESTS.glob("*.yaml"))
 RESOURCES = [
     (path.name, resource) for path in FILES for resource in yaml.safe_load_all(path.read_text())
 ]
