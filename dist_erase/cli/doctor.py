@@ -77,7 +77,7 @@ def _table(title: str, rows: list[Row]) -> Table:
     table.add_column("found", overflow="fold", ratio=5)
     table.add_column("mend", overflow="fold", ratio=4)
     for row in rows:
-        cells = [row.check, Text(row.state, style=_COLOURS[row.state]), row.found, row.mend]
-        nodes = [row.node] if len(table.columns) == 5 else []
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in [*nodes, *cells]))
+        state = Text(row.state, style=_COLOURS[row.state])
+        nodes = [Text(row.node)] if len(table.columns) == 5 else []
+        table.add_row(*nodes, Text(row.check), state, Text(row.found), Text(row.mend))
     return table

@@ -32,5 +32,6 @@ def stop_requested(folder: Path) -> StopAsked | None:
         words = " ".join(str(left["reason"]).split())
     except (ValueError, KeyError, TypeError):
         return StopAsked("request", _ANYBODY)
-    kind = "sigterm" if left.get("kind") == "sigterm" else "request"
-    return StopAsked(kind, words or _ANYBODY)
+    if left.get("kind") == "sigterm":
+        return StopAsked("sigterm", words or _ANYBODY)
+    return StopAsked("request", words or _ANYBODY)

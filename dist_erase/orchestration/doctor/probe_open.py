@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from ray._raylet import Config, GcsClient
+from ray._raylet import Config, GcsClient  # type: ignore[attr-defined]
 
 _ANSWER_SECONDS = 4.0
 

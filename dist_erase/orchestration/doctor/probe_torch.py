@@ -77,7 +77,9 @@ def check_group() -> Iterator[Row]:
     backend = "nccl" if gpu else "gloo"
     os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
     patience = timedelta(seconds=_GROUP_SECONDS)
-    store = dist.TCPStore("127.0.0.1", 0, 1, is_master=True, timeout=patience)
+    store = dist.TCPStore(  # type: ignore[attr-defined]
+        "127.0.0.1", 0, 1, is_master=True, timeout=patience
+    )
     dist.init_process_group(backend, store=store, rank=0, world_size=1, timeout=patience)
     try:
         numbers = torch.ones(1024, device="cuda" if gpu else "cpu")
@@ -88,7 +90,8 @@ def check_group() -> Iterator[Row]:
     if total != 1024:
         yield fail("process group", f"{backend} summed 1,024 ones to {total}", "Reinstall torch.")
         return
-    version = ".".join(map(str, torch.cuda.nccl.version())) if gpu else ""
+    nccl = torch.cuda.nccl.version() if gpu else ()  # type: ignore[no-untyped-call]
+    version = ".".join(map(str, nccl))
     yield ok("process group", f"{backend} {version}".strip() + " sums over a group of one process")
 
 
@@ -123,7 +126,8 @@ def parameters_of(model_cfg: dict[str, Any]) -> int | None:
             model = kind(**towers)
     except Exception:  # noqa: BLE001  # some towers of others' libraries need real memory
         return None
-    return sum(p.numel() for p in model.parameters())
+    count: int = sum(p.numel() for p in model.parameters())
+    return count
 
 
 def _weights_of_tag(name: str, tag: str) -> Row:

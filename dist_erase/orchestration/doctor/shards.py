@@ -156,7 +156,7 @@ def _unreadable(path: str, reader: ShardSource) -> str | None:
         return f"{public(path)}: it has only {size} bytes"
     try:
         tarfile.TarInfo.frombuf(head, "utf-8", "replace")
-    except tarfile.EOFHeaderError:
+    except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
         return f"{public(path)}: it is empty"
     except tarfile.HeaderError:
         return f"{public(path)}: it is no tar file"

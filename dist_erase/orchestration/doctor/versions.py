@@ -30,7 +30,8 @@ def check_versions(requirements: list[str] | None = None, python: str = "") -> I
     if requirements is None:
         try:
             requirements = metadata.requires(PACKAGE) or []
-            python = metadata.metadata(PACKAGE).get("Requires-Python") or ""
+            told = metadata.metadata(PACKAGE)
+            python = told.get("Requires-Python", "")  # type: ignore[attr-defined]
         except metadata.PackageNotFoundError:
             yield warn(
                 "versions",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dist_erase.config.data import named_sources, runs_a_command
+from dist_erase.config.data import named_sources
 from dist_erase.config.load import flat
 from dist_erase.config.model import LOCAL_DIR
 from dist_erase.config.run import RunConfig
+from dist_erase.config.source import runs_a_command
 from dist_erase.errors import UserError
 from dist_erase.orchestration.paths import absolute
 
