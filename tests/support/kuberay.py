@@ -33,6 +33,8 @@ def problems(resource: dict[str, Any]) -> list[str]:
 def _schema(name: str) -> dict[str, Any]:
     if name in _PLAIN:
         return dict(_PLAIN[name])
+    if name.startswith("is "):
+        return {"const": name[3:]}
     if name.startswith("["):
         return {"type": "array", "items": _schema(name[1:-1])}
     if name not in TABLE:

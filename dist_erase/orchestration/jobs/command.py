@@ -12,7 +12,7 @@ from typing import Any
 
 from dist_erase.config.launcher import Launcher
 from dist_erase.config.run import RunConfig
-from dist_erase.config.secrets import public, secret_in
+from dist_erase.config.secrets import has_login, secret_in, unsigned
 from dist_erase.config.sizes import parse_size
 from dist_erase.errors import UserError
 
@@ -127,12 +127,12 @@ def refuse_secrets(config: RunConfig) -> None:
 
 
 def _logins(value: Any, key: str) -> Iterator[str]:
-    """Keys of texts that hold a login or a query string, as signed URLs do."""
+    """Keys of URLs that hold a login or a signature."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _logins(inner, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list):
         for inner in value:
             yield from _logins(inner, key)
-    elif isinstance(value, str) and public(value) != value:
+    elif isinstance(value, str) and (has_login(value) or unsigned(value) != value):
         yield key
