@@ -177,22 +177,19 @@ def test_only_what_lies_below_can_be_included(desk, entry):
 
 
 @pytest.mark.parametrize(
-    ("section", "key"),
+    "section",
     [
-        (
-            {"data": {"forget": {"shards": "https://store/a.tar?X-Amz-Signature=hunter2"}}},
-            "data.forget.shards",
-        ),
-        ({"deepspeed": {"comet": {"api_key": "hunter2"}}}, "deepspeed.comet.api_key"),
+        {"data": {"forget": {"shards": "https://store/a.tar?X-Amz-Signature=hunter2"}}},
+        {"deepspeed": {"comet": {"api_key": "hunter2"}}},
     ],
 )
-def test_a_value_that_looks_secret_is_refused_and_not_repeated(desk, section, key):
+def test_a_value_that_looks_secret_is_refused_and_not_repeated(desk, section):
     tree = yaml.safe_load((desk / "erase.yaml").read_text())
     for name, inner in section.items():
         tree[name] = {**tree.get(name, {}), **inner}
     (desk / "erase.yaml").write_text(yaml.safe_dump(tree))
     said = refused()
-    assert said.startswith(f"{key}: looks like a credential")
+    assert "looks like a credential" in said
     assert "hunter2" not in said
 
 

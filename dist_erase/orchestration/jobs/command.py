@@ -12,7 +12,7 @@ from typing import Any
 
 from dist_erase.config.launcher import Launcher
 from dist_erase.config.run import RunConfig
-from dist_erase.config.secrets import has_login, secret_in, unsigned
+from dist_erase.config.secrets import has_login, unsigned
 from dist_erase.config.sizes import parse_size
 from dist_erase.errors import UserError
 
@@ -112,12 +112,11 @@ def order(
 
 
 def refuse_secrets(config: RunConfig) -> None:
-    """Raises UserError for a value that looks like a credential: a job is no place for one."""
-    tree = config.model_dump()
-    found = secret_in({key: tree[key] for key in ("deepspeed",)}) or secret_in(
-        {"data": {"storage": tree["data"]["storage"]}}
-    )
-    found = found or next(_logins(tree, ""), None)
+    """Raises UserError for a URL with a login or a signature: a job is no place for one.
+
+    Other values that look like credentials do not get into a configuration.
+    """
+    found = next(_logins(config.model_dump(), ""), None)
     if found:
         raise UserError(
             found,
