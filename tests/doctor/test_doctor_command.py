@@ -95,7 +95,7 @@ def test_a_cluster_with_a_token_that_is_not_here_and_too_much_asked(sound, ray_c
     assert code == 2
     (token,) = [row for row in rows if row["check"] == "Ray token"]
     assert token["state"] == "fail"
-    assert "asks for a token, and this machine has none" in token["found"]
+    assert "asks for a token, and none is sent from here" in token["found"]
     assert "~/.ray/auth_token" in token["mend"]
     code, rows, _ = doctor(sound, "ray.workers=400", "--address", ray_cluster)
     assert code == 2

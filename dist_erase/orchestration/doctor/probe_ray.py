@@ -84,7 +84,7 @@ def check_token(closed: bool | None) -> Iterator[Row]:
         found = "it cannot be told whether the cluster asks for a token"
         yield warn("Ray token", found, f"Look at how it was started: {_TOKENS}")
     elif closed and here is None:
-        yield fail("Ray token", "the cluster asks for a token, and this machine has none", _BRING)
+        yield fail("Ray token", "the cluster asks for a token, and none is sent from here", _BRING)
     elif closed:
         yield ok("Ray token", f"the cluster asks for a token; this machine's is in {here}")
     else:

@@ -74,8 +74,10 @@ def host_and_port(address: str) -> tuple[str, int | None]:
 def token_here() -> str | None:
     """Where this machine's Ray token comes from, in words; None where there is none.
 
-    The token itself is never read.
+    The token itself is never read. One that RAY_AUTH_MODE=disabled keeps back is none.
     """
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return None
     if os.environ.get("RAY_AUTH_TOKEN"):
         return "RAY_AUTH_TOKEN"
     path = os.environ.get("RAY_AUTH_TOKEN_PATH")
