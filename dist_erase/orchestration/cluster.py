@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import ray
@@ -18,7 +20,8 @@ from dist_erase.errors import UserError
 Bundle = dict[str, float]
 _ANSWER_SECONDS = 10.0
 _ROOM_SECONDS = 25.0
-_ELSEWHERE_SECONDS = 60.0  # what a cluster that grows by itself needs for one more node, at best
+_ELSEWHERE_SECONDS = 60.0  # for nodes that are there already, or come by themselves
+_LOOK_SECONDS = 1.0
 
 
 @contextmanager
@@ -96,14 +99,24 @@ def check_room(config: RunConfig) -> None:
     )
 
 
-def wait_for_room(config: RunConfig, *, seconds: float = _ROOM_SECONDS) -> None:
+def _nothing() -> None:
+    pass
+
+
+def wait_for_room(
+    config: RunConfig,
+    *,
+    seconds: float = _ROOM_SECONDS,
+    check: Callable[[], None] = _nothing,
+) -> None:
     """Raises UserError if what the run needs is not free within `seconds`.
 
     Others may hold it, or an autoscaler may have to bring it; that may take
     `ray.autoscale_seconds`. Places everything for a moment; Ray itself would wait for ever.
+    `check` is called each second and may raise.
     """
     seconds = max(seconds, config.ray.autoscale_seconds)
-    if _placed([bundle for _, bundle in bundles(config)], seconds):
+    if _placed([bundle for _, bundle in bundles(config)], seconds, check):
         return
     free, present = ray.available_resources(), ray.cluster_resources()
     lacks = ", ".join(
@@ -118,18 +131,32 @@ def wait_for_room(config: RunConfig, *, seconds: float = _ROOM_SECONDS) -> None:
     )
 
 
-def workers_find_room(config: RunConfig, *, seconds: float = _ELSEWHERE_SECONDS) -> bool:
-    """Whether all workers could be placed within `seconds`; nodes being drained take nobody."""
-    return _placed([config.ray.resources_per_worker] * config.ray.workers, seconds)
+def workers_find_room(
+    config: RunConfig,
+    *,
+    seconds: float = _ELSEWHERE_SECONDS,
+    check: Callable[[], None] = _nothing,
+) -> bool:
+    """Whether all workers could be placed within `seconds`; nodes being drained take nobody.
+
+    An autoscaler that has to bring a node may take `ray.autoscale_seconds`. `check` is called each
+    second and may raise.
+    """
+    seconds = max(seconds, config.ray.autoscale_seconds)
+    return _placed([config.ray.resources_per_worker] * config.ray.workers, seconds, check)
 
 
-def _placed(wanted: list[Bundle], seconds: float) -> bool:
+def _placed(wanted: list[Bundle], seconds: float, check: Callable[[], None]) -> bool:
     group = placement_group(wanted)
+    end = time.monotonic() + seconds
     try:
-        found: bool = group.wait(seconds)
+        while (left := end - time.monotonic()) > 0:
+            if group.wait(math.ceil(min(left, _LOOK_SECONDS))):
+                return True
+            check()
     finally:
         remove_placement_group(group)
-    return found
+    return False
 
 
 def resources_in_words(config: RunConfig) -> tuple[str, str]:

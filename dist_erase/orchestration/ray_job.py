@@ -51,6 +51,7 @@ from dist_erase.training.recipe import recipe_for_run
 _CONTROLLER_FAILURES = 2  # Ray's default is to try an infeasible worker group for ever
 # A node often outlives the moment that was announced; a checkpoint half written needs seconds.
 _PREEMPTION_GRACE_SECONDS = 10.0
+_LOOK_SECONDS = 1.0
 
 
 def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dict[str, Any], Path]:
@@ -74,9 +75,10 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
         stack.enter_context(cluster(config.ray))
         sigterm = stack.enter_context(Sigterm(GO_ON if resume else START_AGAIN))  # after Ray's own
         check_room(config)
-        wait_for_room(config)
+        with sigterm.waiting():
+            wait_for_room(config, check=sigterm.check)
         # Before the folder is claimed: a model or an image that cannot be read costs nothing then.
-        original = _answer(_ask(config, data, None))
+        original = _answer(_ask(config, data, None), sigterm)
         folder = claim(config, resume=resume, overwrite=overwrite)
         if not resume:
             stack.callback(discard_unstarted, folder)
@@ -89,7 +91,7 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
             outcome = _train(config, folder, metrics_at, pool, sigterm)
         if pool is not None:
             pool.shutdown()
-        erased = _answer(_ask(config, data, folder))
+        erased = _answer(_ask(config, data, folder), sigterm)
         report = write_report(
             config, folder, data, before=original, after=erased, outcome=outcome, metrics=metrics
         )
@@ -153,9 +155,14 @@ def _train(
                 _fit(config, folder, metrics_at, pool)
                 return read_outcome(folder)
         except InterruptedRunError as error:
-            if error.asked.kind != "drain" or not workers_find_room(config):
+            if error.asked.kind != "drain" or not _room_elsewhere(config, sigterm):
                 raise
             sys.stderr.write(f"step {error.step}: {error.asked.words}; going on on other nodes\n")
+
+
+def _room_elsewhere(config: RunConfig, sigterm: Sigterm) -> bool:
+    with sigterm.waiting():
+        return workers_find_room(config, check=sigterm.check)
 
 
 def _fit(config: RunConfig, folder: Path, metrics_at: Path, pool: TeacherPool | None) -> None:
@@ -204,7 +211,13 @@ def _ask(config: RunConfig, data: DataPlan, folder: Path | None) -> Any:
     return options.remote(config, data, folder)
 
 
-def _answer(reference: Any) -> Measured:
+def _answer(reference: Any, sigterm: Sigterm) -> Measured:
+    """Waits; SIGTERM ends that within `_LOOK_SECONDS`, as InterruptedRunError."""
+    with sigterm.waiting():
+        done = False
+        while not done:
+            sigterm.check()
+            done = bool(ray.wait([reference], timeout=_LOOK_SECONDS)[0])
     try:
         measured: Measured = ray.get(reference)
     except RayTaskError as error:

@@ -23,7 +23,9 @@ class Sigterm:
     """What SIGTERM does to this process while the `with` block lasts (main thread only).
 
     While training is under way, it is noted for the loop to act on at its next step; a second one
-    raises. Before and after, where no step would be lost, it raises at once.
+    raises. Before and after, where no step would be lost, it raises at once. But not through a call
+    of Ray: of what a signal handler raises there, Ray passes on KeyboardInterrupt and drops the
+    rest. So a driver asks (`check`) while it waits for Ray (`waiting`).
 
     Attributes:
         go_on: what continues the run, for the last line (see `InterruptedRunError`).
@@ -33,6 +35,8 @@ class Sigterm:
         self.go_on = go_on
         self._first: float | None = None  # when, by the monotonic clock
         self._at_work = False
+        self._waits = False
+        self._twice = False
         self._note: Callable[[], None] | None = None
         self._end: InterruptedRunError | None = None
         self._before: Any = None
@@ -54,16 +58,34 @@ class Sigterm:
         self._at_work = True
         return None if self._first is None else SIGTERM
 
+    def check(self) -> None:
+        """Raises InterruptedRunError if it has come."""
+        if self._first is not None:
+            raise self._end or self._interrupted(SIGTERM)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Inside, it raises nothing: short calls of Ray are made, with `check` between them."""
+        before, self._waits = self._waits, True
+        try:
+            yield
+        finally:
+            self._waits = before
+
     @contextmanager
     def training(self, note: Callable[[], None] | None = None) -> Iterator[None]:
         """Inside, the run trains; from the first `asked` on, or at once where `note` is given.
 
         Args:
             note: called when the signal comes, to hand it on to processes that train elsewhere.
+                The block is then taken to wait for them in a call of Ray.
 
         Raises:
-            InterruptedRunError: the signal came too late for the loop; as the block raises.
+            InterruptedRunError: the signal came before, in a call of Ray, or too late for the loop;
+                as the block raises.
         """
+        self.check()
+        self._end = None  # an earlier end, after which the run went on
         self._note, self._at_work = note, note is not None
         try:
             yield
@@ -73,6 +95,11 @@ class Sigterm:
             error.go_on = self.go_on
             self._end = error
             raise
+        except KeyboardInterrupt:
+            if not self._twice:
+                raise
+            self._end = self._interrupted(_TWICE)
+            raise self._end from None
         finally:
             self._at_work = False
 
@@ -81,12 +108,17 @@ class Sigterm:
         first, self._first = self._first, self._first or now
         if first is not None and now - first < SAME_SECONDS:
             return
+        if self._waits:
+            return
         if not self._at_work:
             # Also where the run is ending after a first one, and waits for a last scrape.
             raise self._end or self._interrupted(SIGTERM)
         if first is None:
             if self._note is not None:
                 self._note()
+        elif self._note is not None:
+            self._twice = True
+            raise KeyboardInterrupt  # what Ray lets through; `training` says what it was
         else:
             raise self._interrupted(_TWICE)
 

@@ -9,7 +9,7 @@ from ray.util.placement_group import placement_group_table, remove_placement_gro
 from dist_erase.config.load import load_config
 from dist_erase.config.run import RunConfig
 from dist_erase.errors import UserError
-from dist_erase.orchestration.cluster import check_room, wait_for_room
+from dist_erase.orchestration.cluster import check_room, wait_for_room, workers_find_room
 from dist_erase.teacher.pool import _place
 
 pytestmark = pytest.mark.integration
@@ -42,6 +42,24 @@ def test_with_an_autoscaler_it_waits_as_long_as_that_may_take(ray_cluster):
     assert "found no free place in 3 s" in said
     assert "GPU: 2 asked, 0 free of 0" in said
     assert 3 <= seconds < 10
+
+
+def test_workers_of_a_drained_node_wait_for_the_autoscaler_too(ray_cluster):
+    wanted = config('ray.resources_per_worker={"CPU":1,"GPU":1}', "ray.autoscale_seconds=3")
+    start = time.monotonic()
+    assert not workers_find_room(wanted, seconds=1)
+    assert 3 <= time.monotonic() - start < 10
+
+
+def test_whoever_waits_may_be_called_off(ray_cluster):
+    def end() -> None:
+        raise InterruptedError
+
+    wanted = config('ray.resources_per_worker={"CPU":1,"GPU":1}', "ray.autoscale_seconds=60")
+    start = time.monotonic()
+    with pytest.raises(InterruptedError):
+        wait_for_room(wanted, check=end)
+    assert time.monotonic() - start < 5
 
 
 def test_a_run_that_fits_is_let_in(ray_cluster):

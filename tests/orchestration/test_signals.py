@@ -2,11 +2,15 @@
 
 import os
 import signal
+import threading
+import time
 
 import pytest
+import ray
 
 from dist_erase.errors import InterruptedRunError, StopAsked
 from dist_erase.orchestration import signals
+from dist_erase.orchestration.ray_job import _answer
 from dist_erase.orchestration.signals import SIGTERM, Sigterm
 
 
@@ -86,6 +90,84 @@ def test_a_last_scrape_is_not_waited_for():
         with pytest.raises(InterruptedRunError) as raised:
             terminate()
     assert raised.value is other
+
+
+def test_a_run_that_went_on_after_a_drain_does_not_name_it_any_more():
+    with Sigterm("go on") as sigterm:
+        with pytest.raises(InterruptedRunError), sigterm.training():
+            raise InterruptedRunError(3, StopAsked("drain", "a drain"))
+        with sigterm.training():
+            pass
+        with pytest.raises(InterruptedRunError, match="by SIGTERM; go on"):
+            terminate()
+
+
+@pytest.fixture
+def sleeping(ray_cluster):
+    """The answer of a task that takes far longer than a test."""
+
+    @ray.remote(num_cpus=0)
+    def sleep() -> None:
+        time.sleep(300)
+
+    answer = sleep.remote()
+    yield answer
+    ray.cancel(answer, force=True)
+
+
+@pytest.fixture
+def later():
+    """SIGTERM after so many seconds, while this thread sits in a call of Ray."""
+    started = []
+
+    def at(*seconds: float) -> None:
+        for delay in seconds:
+            started.append(threading.Timer(delay, terminate))
+            started[-1].start()
+
+    yield at
+    for timer in started:
+        timer.join()
+
+
+def test_a_measurement_on_ray_ends_within_seconds(sleeping, later):
+    began = time.monotonic()
+    with (
+        Sigterm("go on") as sigterm,
+        pytest.raises(InterruptedRunError, match="by SIGTERM; go on"),
+    ):
+        later(1.0)
+        _answer(sleeping, sigterm)
+    assert time.monotonic() - began < 10
+
+
+def test_one_that_ray_dropped_is_known_when_training_is_to_begin(sleeping, later):
+    with Sigterm("go on") as sigterm:
+        later(0.5)
+        ray.wait([sleeping], timeout=2)
+        with pytest.raises(InterruptedRunError, match="by SIGTERM"), sigterm.training():
+            pytest.fail("training began")
+
+
+def wait_for(answer, sigterm):
+    with sigterm.training(lambda: None):
+        ray.get(answer, timeout=30)
+
+
+def test_a_second_one_gets_through_ray(sleeping, later, monkeypatch):
+    monkeypatch.setattr(signals, "SAME_SECONDS", 0.0)
+    with (
+        Sigterm("go on") as sigterm,
+        pytest.raises(InterruptedRunError, match="by a second SIGTERM, without .*; go on"),
+    ):
+        later(0.5, 1.5)
+        wait_for(sleeping, sigterm)
+
+
+def test_ctrl_c_stays_ctrl_c():
+    with Sigterm("go on") as sigterm:  # noqa: SIM117
+        with pytest.raises(KeyboardInterrupt), sigterm.training(lambda: None):
+            raise KeyboardInterrupt
 
 
 def test_what_was_there_before_comes_back():
