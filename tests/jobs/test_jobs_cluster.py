@@ -11,6 +11,8 @@ import pytest
 from ray.job_submission import JobSubmissionClient
 from support.runs import BIN, rows, steps, wait_until
 
+from dist_erase.orchestration.jobs.command import FOLDER, RUN
+
 pytestmark = pytest.mark.integration
 
 
@@ -126,6 +128,20 @@ def test_an_unknown_job_is_refused_with_the_one_that_was_meant(station, stopped)
     _, err = station.run("logs", "sevne", expect=2)
     assert "sevne: is no job or run that was submitted to this cluster" in err
     assert "Did you mean seven?" in err
+
+
+def test_a_job_that_waits_for_a_place_is_ended_without_a_request(station, client, tmp_path):
+    """Nothing of it is there to be saved, not even the folder for its runs."""
+    metadata = {RUN: "pending", FOLDER: str(tmp_path / "runs" / "pending")}
+    job = client.submit_job(
+        entrypoint="true", metadata=metadata, entrypoint_resources={"nowhere": 1}
+    )
+    try:
+        out, err = station.run("stop", job)
+        assert "waits for a place; Ray ends it as soon as it has one" in out
+        assert "asked for a checkpoint" not in err
+    finally:
+        client.stop_job(job)
 
 
 def test_the_plain_line_does_the_same(station, stopped, tmp_path):

@@ -132,21 +132,23 @@ def later():
 
 def test_a_measurement_on_ray_ends_within_seconds(sleeping, later):
     began = time.monotonic()
-    with (
-        Sigterm("go on") as sigterm,
-        pytest.raises(InterruptedRunError, match="by SIGTERM; go on"),
-    ):
+    with Sigterm("go on") as sigterm:
         later(1.0)
-        _answer(sleeping, sigterm)
+        with pytest.raises(InterruptedRunError, match="by SIGTERM; go on"):
+            _answer(sleeping, sigterm)
     assert time.monotonic() - began < 10
 
 
 def test_one_that_ray_dropped_is_known_when_training_is_to_begin(sleeping, later):
+    def wait_and_train(sigterm):
+        ray.wait([sleeping], timeout=2)
+        with sigterm.training():
+            pytest.fail("training began")
+
     with Sigterm("go on") as sigterm:
         later(0.5)
-        ray.wait([sleeping], timeout=2)
-        with pytest.raises(InterruptedRunError, match="by SIGTERM"), sigterm.training():
-            pytest.fail("training began")
+        with pytest.raises(InterruptedRunError, match="by SIGTERM"):
+            wait_and_train(sigterm)
 
 
 def wait_for(answer, sigterm):
@@ -156,12 +158,10 @@ def wait_for(answer, sigterm):
 
 def test_a_second_one_gets_through_ray(sleeping, later, monkeypatch):
     monkeypatch.setattr(signals, "SAME_SECONDS", 0.0)
-    with (
-        Sigterm("go on") as sigterm,
-        pytest.raises(InterruptedRunError, match="by a second SIGTERM, without .*; go on"),
-    ):
+    with Sigterm("go on") as sigterm:
         later(0.5, 1.5)
-        wait_for(sleeping, sigterm)
+        with pytest.raises(InterruptedRunError, match="by a second SIGTERM, without"):
+            wait_for(sleeping, sigterm)
 
 
 def test_ctrl_c_stays_ctrl_c():

@@ -16,6 +16,7 @@ _STATUS_SECONDS = 2.0
 _ANSWER_SECONDS = 15.0
 _LOST_SECONDS = 10.0  # a shorter silence is nobody's concern
 _GIVE_UP_SECONDS = 300.0
+_LOG_TRIES = 4  # for what was said last, before the job ended
 _FORGOTTEN = "status code 404"
 
 
@@ -71,7 +72,11 @@ def follow(
         status = info.status
         if info.status.is_terminal():
             if show is not None:
-                show(log.rest(_whole_log(client, job)))
+                whole = _whole_log(client, job)
+                if whole is None:
+                    note(f"the end of the log did not come through; `dist-erase logs {job}` has it")
+                else:
+                    show(log.rest(whole))
             return ending_of_job(info)
 
 
@@ -92,12 +97,15 @@ def ending_of_job(info: Any) -> Ending:
     )
 
 
-def _whole_log(client: Any, job: str) -> str:
-    try:
-        whole: str = within(2 * _ANSWER_SECONDS, lambda: client.get_job_logs(job))
-    except (OSError, RuntimeError):
-        return ""
-    return whole
+def _whole_log(client: Any, job: str) -> str | None:
+    for attempt in range(_LOG_TRIES):
+        time.sleep(attempt)
+        try:
+            whole: str = within(2 * _ANSWER_SECONDS, lambda: client.get_job_logs(job))
+        except (OSError, RuntimeError):
+            continue
+        return whole
+    return None
 
 
 def _unknown(words: str) -> Ending:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dist_erase.errors import EXIT_INTERRUPTED, UserError
+from dist_erase.errors import EXIT_INTERRUPTED, EXIT_STOPPED, UserError
 from dist_erase.orchestration.ending import Ending
 from dist_erase.orchestration.jobs import stop_file
 from dist_erase.orchestration.jobs.command import FOLDER, PYTHON
@@ -21,12 +21,16 @@ from dist_erase.orchestration.jobs.patience import within
 _ANSWER_SECONDS = 30.0
 _KILL_SECONDS = 30.0  # Ray's SIGTERM, 3 s, SIGKILL, and its note of it
 _POLL_SECONDS = 1.0
+_SILENCE_SECONDS = 120.0  # of the cluster, while it is asked again and again
+_PENDING = "PENDING"
 
 
 def stop(
     client: Any, job: Any, *, now: bool, seconds: float, reason: str, note: Callable[[str], None]
 ) -> Ending:
     """Asks the training loop for a checkpoint, waits for it, and sees that the job has ended.
+
+    A job that has not begun has nothing to save, and is ended at once.
 
     Args:
         client: JobSubmissionClient.
@@ -47,7 +51,8 @@ def stop(
     if job.status.is_terminal():
         note(f"{name} has ended already")
         return ending_of_job(job)
-    if not now:
+    pending = job.status.value == _PENDING
+    if not now and not pending:
         helper = _ask(client, job, seconds, reason)
         note(f"{name}: asked for a checkpoint, waiting up to {seconds:g} s")
         try:
@@ -58,13 +63,16 @@ def stop(
             return ending_of_job(ended)
     within(_ANSWER_SECONDS, lambda: client.stop_job(name))
     ended = _wait(client, name, _KILL_SECONDS)
+    if ended is None and pending:
+        words = "waits for a place; Ray ends it as soon as it has one"
+        return Ending(exit_code=EXIT_STOPPED, message=words)
     if ended is None:
         raise UserError(
             name,
             f"still runs {_KILL_SECONDS:g} s after Ray was told to end it.",
             "Look at its node; `ray list actors` on the head shows what is left.",
         )
-    if now or ending_of_job(ended).exit_code == EXIT_INTERRUPTED:
+    if now or pending or ending_of_job(ended).exit_code == EXIT_INTERRUPTED:
         return ending_of_job(ended)
     raise UserError(
         "--timeout",
@@ -97,13 +105,21 @@ def _wait(
     client: Any, name: str, seconds: float, *, helper: str | None = None, folder: str = ""
 ) -> Any:
     """JobDetails once the job has ended; None if it has not in time, or has nothing to save."""
-    end = time.monotonic() + seconds
+    heard = time.monotonic()
+    end = heard + seconds
     while time.monotonic() < end:
-        info = within(_ANSWER_SECONDS, lambda: client.get_job_info(name))
+        try:
+            info = within(_ANSWER_SECONDS, lambda: client.get_job_info(name))
+            asked = helper and within(_ANSWER_SECONDS, lambda: client.get_job_info(helper))
+        except (OSError, RuntimeError):
+            if time.monotonic() - heard > _SILENCE_SECONDS:
+                raise
+            time.sleep(_POLL_SECONDS)
+            continue
+        heard = time.monotonic()
         if info.status.is_terminal():
             return info
-        if helper is not None:
-            asked = within(_ANSWER_SECONDS, lambda: client.get_job_info(helper))
+        if asked:
             if asked.status.is_terminal() and asked.driver_exit_code == stop_file.NOT_STARTED:
                 return None
             if asked.status.is_terminal() and asked.driver_exit_code != 0:

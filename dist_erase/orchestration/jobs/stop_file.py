@@ -1,7 +1,8 @@
 """Runs on the cluster, alone, without the package: asks a run to save a checkpoint and end.
 
 The request is the file `stop` in the run folder. A driver that only just begins clears it away as a
-leftover, so it is written again until the run has ended.
+leftover, so it is written again until the run has ended. How an earlier part of it ended may lie there
+until then, too, and does not count.
 
 Usage: python stop_file.py FOLDER SECONDS REASON
 """
@@ -25,14 +26,22 @@ def ask(folder: Path, seconds: float, reason: str) -> int:
     if not (folder / "config.json").exists():
         print(f"{folder} holds no run yet")  # noqa: T201
         return NOT_STARTED
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not (folder / "end.json").exists():
+    end, before = time.monotonic() + seconds, _written(folder / "end.json")
+    while time.monotonic() < end and _written(folder / "end.json") in (None, before):
         if not (folder / "stop").exists():
             part = folder / f".stop.{os.getpid()}.tmp"
             part.write_text(json.dumps({"reason": reason, "time": time.time()}), encoding="utf-8")
             os.replace(part, folder / "stop")
         time.sleep(0.5)
     return 0
+
+
+def _written(path: Path) -> int | None:
+    """When a file was last written, by its own clock; None if there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 if __name__ == "__main__":
