@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import cli_surface
 import pytest
 import yaml
+from ray._private import ray_constants
 from support.kuberay import problems
 
 from dist_erase.config.launcher import load_launcher
@@ -15,6 +16,7 @@ from dist_erase.config.load import load_config
 from dist_erase.config.run import RunConfig
 from dist_erase.orchestration.jobs.command import FOLDER, RUN
 
+DRAIN_SECONDS = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "launchers" / "ray" / "kuberay"
 FILES = sorted(MANIFESTS.glob("*.yaml"))
@@ -93,13 +95,33 @@ def test_retries_go_on_from_the_newest_checkpoint(job):
     spec = job["spec"]
     words = shlex.split(spec["entrypoint"])
     assert words[:2] == ["dist-erase", "run"]
-    assert "--resume-or-start" in words
+    assert {"--resume-or-start", "--accept-missed-goals"} <= set(words)
     known = {option for p in cli_surface.commands()["dist-erase run"].params for option in p.opts}
     assert {word for word in words if word.startswith("--")} <= known
     assert spec["submitterConfig"]["backoffLimit"] == 0
     assert spec["backoffLimit"] > 0
     assert spec["preRunningDeadlineSeconds"] < spec["activeDeadlineSeconds"]
     assert spec["shutdownAfterJobFinishes"]
+
+
+def test_a_try_that_fails_at_its_start_takes_no_gpu(clusters):
+    for cluster in clusters:
+        assert [group["replicas"] for group in cluster["workerGroupSpecs"]] == [0, 0]
+        assert cluster["enableInTreeAutoscaling"]
+
+
+def test_ray_drains_a_pod_for_as_long_as_kubernetes_lets_it(clusters):
+    """Longer than its default of 30 s, and with room to end before SIGKILL."""
+    for cluster in clusters:
+        for group in cluster["workerGroupSpecs"]:
+            spec = group["template"]["spec"]
+            variables = {v["name"]: v["value"] for v in spec["containers"][0]["env"]}
+            drain = float(variables[DRAIN_SECONDS])
+            assert 30 < drain <= spec["terminationGracePeriodSeconds"] - 5
+
+
+def test_ray_knows_that_setting():
+    assert hasattr(ray_constants, DRAIN_SECONDS)
 
 
 def test_status_and_logs_know_the_job(job, config):

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "launchers" / "ray"
 LAUNCHERS = sorted(FOLDER.glob("*.yaml"))
 MACHINES = sorted((FOLDER / "vm").glob("*.yaml"))
-SBATCH = FOLDER / "slurm" / "ray.sbatch"
+SBATCH = sorted((ROOT / "launchers").rglob("*.sbatch"))
 SCHEMA = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
 
 
@@ -90,7 +90,44 @@ def test_machines_offer_what_the_launcher_asks_for():
         assert all(offered.get(key, 0) >= amount for key, amount in asked.items()), name
 
 
-def test_the_slurm_script_stops_at_the_first_error():
-    assert os.access(SBATCH, os.X_OK)
-    assert "\nset -euo pipefail\n" in SBATCH.read_text()
-    subprocess.run(["bash", "-n", SBATCH], check=True)
+def test_slurm_has_a_script_for_ray_and_one_without():
+    assert [path.name for path in SBATCH] == ["ray.sbatch", "torchrun.sbatch"]
+
+
+@pytest.mark.parametrize("path", SBATCH, ids=lambda path: path.name)
+def test_a_slurm_script_stops_at_the_first_error(path):
+    assert os.access(path, os.X_OK)
+    assert "\nset -euo pipefail\n" in path.read_text()
+    subprocess.run(["bash", "-n", path], check=True)
+
+
+@pytest.fixture
+def node_of_slurm(tmp_path):
+    """An environment in which SLURM's commands, and torchrun's launcher, only note how they are used."""
+    said = tmp_path / "said"
+    stand_ins = {
+        "scontrol": f'echo "scontrol $*" >>{said}; [ "$1" = show ] && echo here || exit 1',
+        "python": f'echo "cores $SRUN_CPUS_PER_TASK, launch $*" >>{said}; exit "$CODE"',
+    }
+    for name, text in stand_ins.items():
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    job = {"JOB_ID": "17", "JOB_NODELIST": "here", "NNODES": "1", "GPUS_ON_NODE": "2"}
+    environment = {f"SLURM_{name}": value for name, value in job.items()}
+    environment |= {"SLURM_CPUS_PER_TASK": "8", "PYTHON": str(tmp_path / "python")}
+    environment["PATH"] = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    return environment, said
+
+
+@pytest.mark.parametrize(("code", "queued"), [(75, True), (0, False), (2, False), (1, False)])
+def test_the_script_without_ray_queues_only_what_can_go_on(node_of_slurm, code, queued):
+    """`scontrol requeue` fails here, as where SLURM itself was first: the code must still come out."""
+    environment, said = node_of_slurm
+    script = ROOT / "launchers" / "slurm" / "torchrun.sbatch"
+    done = subprocess.run([script, "mine.yaml"], env=environment | {"CODE": str(code)})
+    assert done.returncode == code
+    lines = said.read_text().splitlines()
+    assert ("scontrol requeue 17" in lines) is queued
+    (launch,) = [line for line in lines if "launch.py" in line]
+    assert launch.startswith("cores 8, launch launchers/deepspeed/launch.py --by srun ")
+    assert launch.endswith("--config mine.yaml --resume-or-start")

@@ -109,8 +109,8 @@ def _wait(
     end = heard + seconds
     while time.monotonic() < end:
         try:
-            info = within(_ANSWER_SECONDS, lambda: client.get_job_info(name))
-            asked = helper and within(_ANSWER_SECONDS, lambda: client.get_job_info(helper))
+            info = _info(client, name)
+            asked = None if helper is None else _info(client, helper)
         except (OSError, RuntimeError):
             if time.monotonic() - heard > _SILENCE_SECONDS:
                 raise
@@ -119,13 +119,17 @@ def _wait(
         heard = time.monotonic()
         if info.status.is_terminal():
             return info
-        if asked:
-            if asked.status.is_terminal() and asked.driver_exit_code == stop_file.NOT_STARTED:
+        if asked is not None and asked.status.is_terminal():
+            if asked.driver_exit_code == stop_file.NOT_STARTED:
                 return None
-            if asked.status.is_terminal() and asked.driver_exit_code != 0:
+            if asked.driver_exit_code != 0:
                 raise _out_of_reach(folder, asked)
         time.sleep(_POLL_SECONDS)
     return None
+
+
+def _info(client: Any, name: str) -> Any:
+    return within(_ANSWER_SECONDS, lambda: client.get_job_info(name))
 
 
 def _out_of_reach(folder: str, asked: Any) -> UserError:
