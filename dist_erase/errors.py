@@ -67,6 +67,8 @@ class StopAsked:
     words: str
 
 
+# How the message of a rank begins that another one, its host or the network has left.
+LOST_CONTACT = "lost contact with the other ranks"
 GO_ON = "`dist-erase run ... --resume` goes on"
 
 

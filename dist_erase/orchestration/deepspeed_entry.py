@@ -113,15 +113,16 @@ def _run(config: RunConfig, options: argparse.Namespace, sigterm: Sigterm) -> li
         missed: list[str] = []
         if context.is_first:
             missed = stack.enter_context(ending(folder, metrics))
-        clip = _on_every_rank(
-            context,
-            lambda: load_frozen(
-                config.model,
-                dtype=config.teacher.dtype,
-                device=str(device),
-                micro_batch=config.teacher.micro_batch,
-            ),
-        )
+        with words_of_failure(folder, context.rank, sigterm.go_on):
+            clip = _on_every_rank(
+                context,
+                lambda: load_frozen(
+                    config.model,
+                    dtype=config.teacher.dtype,
+                    device=str(device),
+                    micro_batch=config.teacher.micro_batch,
+                ),
+            )
         context = replace(
             context,
             should_stop=lambda: (
@@ -171,14 +172,19 @@ def _show(
 
 def _on_every_rank(context: RankContext, prepare: Callable[[], T]) -> T:
     """What `prepare` gives; raises on every rank if it fails on one, so that none waits."""
-    error: UserError | None = None
+    error: Exception | None = None
     try:
         prepared = prepare()
-    except UserError as found:
+    except Exception as found:  # noqa: BLE001 - raised below, once the others know
         error = found
-    if context.agree(error is not None):
-        raise error or UserError("start", "another rank cannot start.", "Its message says why.")
-    return prepared
+    if not context.agree(error is not None):
+        return prepared
+    mendable = context.agree(isinstance(error, UserError))
+    if error is not None:
+        raise error
+    if mendable:
+        raise UserError("start", "another rank cannot start.", "Its message says why.")
+    raise OtherRankFailedError("another rank cannot start; its own output has the traceback")
 
 
 def _finish(config: RunConfig, folder: Path, metrics: Metrics | None, device: str) -> list[str]:

@@ -19,12 +19,23 @@ from filelock import FileLock, Timeout
 
 from dist_erase.config.load import load_config
 from dist_erase.config.run import RunConfig
-from dist_erase.errors import EXIT_DONE, EXIT_USER_ERROR, UserError
+from dist_erase.errors import (
+    EXIT_BUG,
+    EXIT_DONE,
+    EXIT_GOAL_MISSED,
+    EXIT_INTERRUPTED,
+    EXIT_STOPPED,
+    EXIT_USER_ERROR,
+    LOST_CONTACT,
+    UserError,
+)
 from dist_erase.orchestration.ending import read_ending
 from dist_erase.orchestration.paths import absolute
-from dist_erase.orchestration.run_folder import CONFIG, END, STOP, lock_of
+from dist_erase.orchestration.run_folder import CONFIG, END, FAILURE, STOP, lock_of
 from dist_erase.orchestration.signals import SAME_SECONDS, SIGTERM
 from dist_erase.orchestration.stop_request import request_stop
+from dist_erase.storage import read_json_lines
+from dist_erase.training.attempts import ATTEMPTS
 
 _PORTS = range(20000, 32000)  # below those that systems give to whoever asks for any
 _POLL_SECONDS = 0.2
@@ -35,6 +46,7 @@ _USAGE = (
     "Write launch.py [DEEPSPEED'S OPTIONS] --config CONFIG [--resume-or-start] [KEY=VALUE ...], "
     "or launch.py --by COMMAND ... --config CONFIG ... for another launcher."
 )
+_CLEAR = (EXIT_DONE, EXIT_USER_ERROR, EXIT_GOAL_MISSED, EXIT_INTERRUPTED, EXIT_STOPPED)
 _BY = "--by"
 _RESUME_OR_START = "--resume-or-start"
 
@@ -104,7 +116,7 @@ class _Launch:
 
     def run(self, command: list[str]) -> int:
         """Starts `command` and waits for its end; gives the exit code of the run."""
-        before = _written(self._folder / END)
+        before = {name: _written(self._folder / name) for name in (END, FAILURE, ATTEMPTS)}
         signal.signal(signal.SIGTERM, self._arrived)
         signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C reaches the launcher by itself
         environment = os.environ | {
@@ -117,13 +129,47 @@ class _Launch:
             time.sleep(_POLL_SECONDS)
         if self._asked is not None:
             self._wait_for_ranks()
+        new = {
+            name for name, at in before.items() if _written(self._folder / name) not in (None, at)
+        }
+        return self._code(process.returncode, new)
+
+    def _code(self, returned: int, new: set[str]) -> int:
+        """The run's exit code, from the launcher's and from which files the ranks have left."""
         end = read_ending(self._folder)
-        if end is not None and _written(self._folder / END) != before:
-            if process.returncode != EXIT_DONE:
+        if end is not None and END in new:
+            if returned != EXIT_DONE:
                 sys.stderr.write(f"{end.message}\n")
-            return end.exit_code
-        code = process.returncode
-        return code if code >= 0 else 128 - code
+            code, lost = end.exit_code, end.message.startswith(LOST_CONTACT)
+        else:  # rank 0, which would have left word, may be what was lost
+            code = returned if returned >= 0 else 128 - returned
+            lost = code not in _CLEAR and FAILURE not in new and ATTEMPTS in new
+            step = self._newest_step() if lost else None
+            lost = step is not None
+            if lost:
+                sys.stderr.write(
+                    f"rank 0 ended without a word (exit code {code}); step {step} is saved; the "
+                    "same command with --resume goes on\n"
+                )
+                code = EXIT_INTERRUPTED
+        if lost and self._asked is None and self._stands_still():
+            sys.stderr.write(
+                "two attempts in a row lost ranks without a new checkpoint: this is no longer "
+                "taken for bad luck. Look for the first error of a rank above.\n"
+            )
+            return EXIT_BUG
+        return code
+
+    def _newest_step(self) -> int | None:
+        from dist_erase.training.checkpoint import newest_step  # torch, which few launches need
+
+        return newest_step(self._folder / "checkpoints")
+
+    def _stands_still(self) -> bool:
+        """Whether the last two starts began at the step that is the newest saved one still."""
+        rows = read_json_lines(self._folder / "metrics.jsonl")
+        starts = [row["step"] for row in rows if row.get("event") == "start"]
+        return starts[-2:] == [self._newest_step() or 0] * 2
 
     def _arrived(self, *_: object) -> None:
         now = time.monotonic()

@@ -6,7 +6,6 @@ import logging
 import threading
 
 import ray.train
-from ray.exceptions import RayError
 
 from dist_erase.errors import StopAsked
 
@@ -39,7 +38,10 @@ class DrainWatch:
         while not self._ended.wait(_ASK_SECONDS):
             try:
                 found = ray.train.get_preemption_info()
-            except RayError as error:  # the group is being taken down
+            except TimeoutError as error:  # the controller is busy; it may be asked again
+                log.warning("no word of drained nodes, asking again: %s", error)
+                continue
+            except Exception as error:  # noqa: BLE001 - the group is being taken down
                 log.warning("no more word of drained nodes: %s", error)
                 return
             if found is not None:

@@ -6,28 +6,35 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
 import torch.distributed as dist
 
-from dist_erase.errors import InterruptedRunError, StopAsked, UserError
+from dist_erase.errors import LOST_CONTACT, InterruptedRunError, StopAsked, UserError
 from dist_erase.orchestration.rank import user_error
 from dist_erase.orchestration.run_folder import FAILURE
 from dist_erase.storage import write_json
 from dist_erase.training.checkpoint import newest_step
 
-# What torch.distributed's back ends say when a partner is gone or does not answer.
+# What torch.distributed's back ends say when a partner is gone or does not answer. Not every error
+# of NCCL is one: a wrong use or a missing device fails again at each attempt.
 _SIGNS = (
     "closed by peer",
     "reset by peer",
-    "timed out",
+    "Timed out waiting",
+    "Connection timed out",
+    "Socket Timeout",
     "Broken pipe",
     "No route to host",
     "Network is unreachable",
     "pair closure",
-    "NCCL",
+    "ncclRemoteError",
+    "ncclSystemError",
+    "remote process exit",
+    "NCCL communicator was aborted",
+    "Watchdog caught collective operation timeout",
 )
 _WORD_SECONDS = 3.0  # that a rank which fails has to leave word, on a slow shared folder
 
@@ -41,10 +48,7 @@ class LostRanksError(InterruptedRunError):
     def __str__(self) -> str:
         """The one line that the user reads."""
         stands = "there is no checkpoint" if self.step is None else f"step {self.step} is saved"
-        return (
-            f"lost contact with the other ranks ({self.asked.words}); {stands}; {self.go_on}, "
-            "also on fewer hosts"
-        )
+        return f"{LOST_CONTACT} ({self.asked.words}); {stands}; {self.go_on}, also on fewer hosts"
 
 
 class OtherRankFailedError(Exception):
@@ -79,7 +83,7 @@ def join_ranks(backend: str, *, seconds: float) -> None:
 
 @contextmanager
 def words_of_failure(folder: Path, rank: int, go_on: str) -> Iterator[None]:
-    """Inside, a rank trains. An error of its own is noted for the ranks that will lose contact.
+    """Inside, a rank loads or trains. An error of its own is noted for those that lose contact.
 
     Raises:
         LostRanksError: another rank does not answer, and left no word of an error of its own.
@@ -87,13 +91,14 @@ def words_of_failure(folder: Path, rank: int, go_on: str) -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, InterruptedRunError):
+    except (UserError, InterruptedRunError, OtherRankFailedError):
         raise
     except Exception as error:
         if _lost(error):
             raise _why_lost(folder, error, go_on) from None
         words = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        write_json(folder / FAILURE, {"rank": rank, "error": words})
+        with suppress(FileNotFoundError):  # rank 0 removes the folder of a run that never began
+            write_json(folder / FAILURE, {"rank": rank, "error": words})
         raise
 
 

@@ -103,7 +103,7 @@ def test_a_slurm_script_stops_at_the_first_error(path):
 
 @pytest.fixture
 def node_of_slurm(tmp_path):
-    """An environment in which SLURM's commands, and torchrun's launcher, only note how they are used."""
+    """An environment in which SLURM's commands and the launch only note how they are used."""
     said = tmp_path / "said"
     stand_ins = {
         "scontrol": f'echo "scontrol $*" >>{said}; [ "$1" = show ] && echo here || exit 1',
@@ -121,7 +121,7 @@ def node_of_slurm(tmp_path):
 
 @pytest.mark.parametrize(("code", "queued"), [(75, True), (0, False), (2, False), (1, False)])
 def test_the_script_without_ray_queues_only_what_can_go_on(node_of_slurm, code, queued):
-    """`scontrol requeue` fails here, as where SLURM itself was first: the code must still come out."""
+    """`scontrol requeue` fails, as where SLURM was first: the code must still come out."""
     environment, said = node_of_slurm
     script = ROOT / "launchers" / "slurm" / "torchrun.sbatch"
     done = subprocess.run([script, "mine.yaml"], env=environment | {"CODE": str(code)})

@@ -1,5 +1,8 @@
 """How a run ended is left for whoever watches, whatever ended it."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from dist_erase.errors import InterruptedRunError, StopAsked, UserError
@@ -49,3 +52,15 @@ def test_a_run_that_is_done_says_so(tmp_path):
 def test_what_cannot_be_read_is_no_ending(tmp_path):
     (tmp_path / "end.json").write_text('{"exit_code": ')
     assert read_ending(tmp_path) is None
+
+
+@pytest.mark.parametrize(("left", "code", "accepting"), [(0, 0, 0), (3, 3, 0)])
+def test_a_run_that_is_done_is_not_begun_again(command_line, tmp_path, left, code, accepting):
+    """Goals that were missed may be accepted, by a launcher that tries again on any code but 0."""
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "end.json").write_text(json.dumps({"exit_code": left, "message": "so"}))
+    config = str(Path(__file__).parents[2] / "configs" / "quickstart.yaml")
+    again = ["run", config, "--resume-or-start", f"run.dir={tmp_path}", "run.name=r"]
+    said = "this run has ended before: so\n"
+    assert command_line(*again)[:2] == (code, said)
+    assert command_line(*again, "--accept-missed-goals")[:2] == (accepting, said)

@@ -1,0 +1,86 @@
+"""Which errors of a rank mean that others are gone, and what the others learn of its own."""
+
+import json
+
+import pytest
+
+from dist_erase.distributed.context import RankContext
+from dist_erase.errors import UserError
+from dist_erase.orchestration.deepspeed_entry import _on_every_rank
+from dist_erase.orchestration.lost_ranks import (
+    LostRanksError,
+    OtherRankFailedError,
+    words_of_failure,
+)
+
+
+def meet(folder, error):
+    with words_of_failure(folder, 1, "--resume goes on"):
+        raise error
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.2]:4711",
+        "[../gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 15000ms for recv operation",
+        "Read error [10.0.0.2]:4711: Connection timed out",
+        "NCCL error in: NCCLUtils.hpp:268, remote process exited or there was a network error, "
+        "ncclRemoteError: A call failed possibly due to a network error",
+    ],
+)
+def test_lost_contact_is_told_from_what_the_back_ends_say(tmp_path, monkeypatch, said):
+    monkeypatch.setattr("dist_erase.orchestration.lost_ranks._WORD_SECONDS", 0.0)
+    with pytest.raises(LostRanksError, match="there is no checkpoint; --resume goes on, also on"):
+        meet(tmp_path, RuntimeError(said))
+    assert not (tmp_path / "rank_failure.json").exists()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "NCCL error in: ProcessGroupNCCL.cpp:1333, invalid usage, ncclInvalidUsage: Duplicate GPU "
+        "detected",
+        "NCCL error in: NCCLUtils.hpp:77, unhandled cuda error, ncclUnhandledCudaError",
+        "DataLoader timed out after 30 seconds",
+    ],
+)
+def test_what_would_fail_again_is_an_error_of_the_ranks_own(tmp_path, said):
+    with pytest.raises(RuntimeError, match=said.split()[0]):
+        meet(tmp_path, RuntimeError(said))
+    left = json.loads((tmp_path / "rank_failure.json").read_text())
+    assert left == {"rank": 1, "error": f"RuntimeError: {said}"}
+
+
+def test_the_failure_of_another_is_not_noted_as_ones_own(tmp_path):
+    with pytest.raises(OtherRankFailedError):
+        meet(tmp_path, OtherRankFailedError("rank 0 failed"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_gone_hides_no_error(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        meet(tmp_path / "gone", ZeroDivisionError())
+
+
+@pytest.mark.parametrize("error", [UserError("a", "b.", "c."), MemoryError("ours"), OSError("o")])
+def test_a_start_that_fails_is_agreed_on_before_it_is_raised(monkeypatch, error):
+    """Whatever it is: the other ranks would wait for half an hour."""
+    agreed = []
+    monkeypatch.setattr(RankContext, "agree", lambda _, mine: agreed.append(mine) or mine)
+
+    def fail():
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        _on_every_rank(RankContext(rank=0, world=2, device=None), fail)
+    assert caught.value is error
+    assert agreed == [True, isinstance(error, UserError)]
+
+
+@pytest.mark.parametrize(("mendable", "kind"), [(True, UserError), (False, OtherRankFailedError)])
+def test_the_ranks_that_could_start_end_with_the_one_that_could_not(monkeypatch, mendable, kind):
+    answers = iter([True, mendable])
+    monkeypatch.setattr(RankContext, "agree", lambda *_: next(answers))
+    with pytest.raises(kind, match="another rank cannot start"):
+        _on_every_rank(RankContext(rank=1, world=2, device=None), lambda: 7)
