@@ -175,6 +175,8 @@ def _on_every_rank(context: RankContext, prepare: Callable[[], T]) -> T:
     error: Exception | None = None
     try:
         prepared = prepare()
+    except InterruptedRunError:  # the others lose contact, which is resumable too
+        raise
     except Exception as found:  # noqa: BLE001 - raised below, once the others know
         error = found
     if not context.agree(error is not None):
