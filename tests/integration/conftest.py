@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import yaml
+from support.erasing import new_model
 from support.prometheus import INSTALLED, prometheus
 from support.runs import (
     BIN,
@@ -24,6 +25,8 @@ from support.runs import (
 from support.scraping import scrape_until_done
 
 from dist_erase.data.build.digits import build_digits
+
+TINY = str(ROOT / "configs/models/tiny.json")
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +48,7 @@ def original(digits, tmp_path_factory):
         yaml.safe_dump(
             {
                 "run": {"name": "tiny", "dir": str(runs)},
-                "model": {"architecture": str(ROOT / "configs/models/tiny.json")},
+                "model": {"architecture": TINY},
                 "data": {
                     "train": {"shards": f"{digits}/train/*.tar"},
                     "eval": {"shards": f"{digits}/eval/*.tar"},
@@ -69,7 +72,11 @@ def original(digits, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def bench(digits, original, ray_cluster, tmp_path_factory):
-    runs = tmp_path_factory.mktemp("runs")
+    return new_bench(tmp_path_factory.mktemp("runs"), digits, original, ray_cluster)
+
+
+def new_bench(runs, digits, model, address):
+    """Where runs lie that erase from this model."""
     config = runs / "erase.yaml"
     sets = {"forget": "forget-*.tar", "retain": "retain-*.tar"}
     config.write_text(
@@ -77,8 +84,8 @@ def bench(digits, original, ray_cluster, tmp_path_factory):
             {
                 "run": {"dir": str(runs)},
                 "model": {
-                    "architecture": str(ROOT / "configs/models/tiny.json"),
-                    "pretrained": f"local-dir:{original}",
+                    "architecture": TINY,
+                    "pretrained": f"local-dir:{model}",
                 },
                 "data": {
                     **{n: {"shards": f"{digits}/train/{p}"} for n, p in sets.items()},
@@ -102,7 +109,17 @@ def bench(digits, original, ray_cluster, tmp_path_factory):
             }
         )
     )
-    return Bench(config=config, runs=runs, address=ray_cluster)
+    return Bench(config=config, runs=runs, address=address)
+
+
+@pytest.fixture(scope="session")
+def small_bench(digits, tmp_path_factory):
+    """One with an untrained model and without a cluster, for tests that bring their own.
+
+    They need none of what the cluster's tests share, so another process runs them meanwhile.
+    """
+    runs = tmp_path_factory.mktemp("small-runs")
+    return new_bench(runs, digits, new_model(TINY, runs / "model"), "")
 
 
 @pytest.fixture(scope="session")

@@ -63,13 +63,18 @@ def test_an_interrupted_run_resumes_on_one_worker_to_the_same_weights(bench, sgd
     assert largest_difference(folder, sgd_reference) <= 1e-6
 
 
-@pytest.mark.parametrize(("ranks", "stage"), [(1, 3), (2, 2)])
-def test_the_deepspeed_launcher_resumes_a_ray_run(bench, reference, digits, ranks, stage):
-    name = f"launcher-{ranks}"
-    bench.cut("reference", 4, name)
-    bench.run(name, "--resume", f"train.zero_stage={stage}", deepspeed=ranks)
-    assert min(steps(bench.folder(name))) == 5
-    assert_close_to(bench.folder(name), reference[0], digits, after=4)
+def test_the_deepspeed_launcher_resumes_a_ray_run(bench, reference, digits):
+    bench.cut("reference", 4, "launcher-1")
+    bench.run("launcher-1", "--resume", "train.zero_stage=3", deepspeed=1)
+    assert min(steps(bench.folder("launcher-1"))) == 5
+    assert_close_to(bench.folder("launcher-1"), reference[0], digits, after=4)
+
+
+def test_two_ranks_train_alike_on_ray_and_by_the_deepspeed_launcher(bench, reference, digits):
+    """From the first step to the last, undisturbed, with AdamW; not one bit is another."""
+    bench.run("launcher-2", deepspeed=2)
+    assert_close_to(bench.folder("launcher-2"), reference[0], digits, after=0)
+    assert largest_difference(bench.folder("launcher-2"), reference[0]) == 0.0
 
 
 def test_sgd_moved_the_weights(sgd_reference, original):
