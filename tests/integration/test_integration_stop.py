@@ -1,8 +1,10 @@
 """Runs that are stopped from outside, in every way, and go on to the very same weights."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +19,6 @@ from ray.cluster_utils import Cluster
 from support.runs import (
     BIN,
     ROOT,
-    TIMEOUT_SECONDS,
     finish,
     held,
     rows,
@@ -124,13 +125,30 @@ def test_pretraining_that_is_stopped_goes_on_to_the_same_model(original, tmp_pat
 
 
 @pytest.fixture
-def two_nodes():
-    """A head without room for students, and a node for them; another one on demand."""
+def two_nodes(tmp_path):
+    """A head without room for students, and a node for them, as in a pod; another on demand."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3})
-    students = {"num_cpus": 2, "resources": {"student": 2}}
-    node = cluster.add_node(**students)
-    yield cluster, node, lambda: cluster.add_node(**students)
-    cluster.shutdown()
+    log = tmp_path / "node.log"
+    words = [str(BIN / "ray"), "start", "--block", "--address", cluster.address, "--num-cpus", "2"]
+    words += ["--resources", '{"student": 2}', "--object-store-memory", "100000000"]
+    words += ["--dashboard-agent-listen-port", "0", "--disable-usage-stats"]
+    drain = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "110"}  # as in launchers/ray/kuberay
+    with log.open("wb") as stream:
+        node = subprocess.Popen(words, env=os.environ | drain, stdout=stream, stderr=stream)
+    try:
+        wait_until(
+            lambda: "Ray runtime started" in log.read_text() or node.poll() is not None, "no node"
+        )
+        assert node.poll() is None, log.read_text()
+        yield cluster, node, lambda: cluster.add_node(num_cpus=2, resources={"student": 2})
+    finally:
+        if node.poll() is None:
+            family = [*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid)]
+            for process in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        node.wait()
+        cluster.shutdown()
 
 
 def test_a_drained_node_costs_nothing_where_another_has_room(
@@ -144,14 +162,11 @@ def test_a_drained_node_costs_nothing_where_another_has_room(
     wait_for_step(folder, 3, process)
     with held("ray::TeacherReplica"):  # no step is done until the notice has come through
         one_more()
-        drain = [str(BIN / "ray"), "drain-node", "--address", cluster.address]
-        drain += ["--node-id", node.node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION"]
-        drain += ["--reason-message", "a test", "--deadline-remaining-seconds", "120"]
-        subprocess.run(drain, check=True, timeout=TIMEOUT_SECONDS)
-        time.sleep(4)
+        node.send_signal(signal.SIGTERM)  # Kubernetes' word to a pod; Ray drains the node
+        time.sleep(6)
     output = finish(process)
     (message,) = told(folder, "interrupted")
-    assert message.startswith(f"asked to stop by the drain of node {node.node_id[:8]} (ranks 0, 1)")
+    assert re.match(r"asked to stop by the drain of node \w{8} \(ranks 0, 1\)", message)
     assert "going on on other nodes" in output
     starts = [row for row in rows(folder) if row.get("event") == "start"]
     assert len(starts) == 2
