@@ -146,3 +146,31 @@ def test_the_plain_line_does_the_same(station, stopped, tmp_path):
     assert "/nowhere/a.tar" in done.stdout
     _, err = station.run("submit", "erase.yaml", *bad, "--wait", expect=2)
     assert "ended by something that you can mend" in err
+
+
+def test_a_job_whose_answer_is_lost_is_not_called_refused(station, client, resumed):
+    """The connection ends between Ray's taking it and its saying so; the proxy sees to that."""
+    bad = ["run.name=lost", "data.forget.shards=/nowhere/a.tar"]
+    before = station.proxy.cuts
+    with station.proxy.losing_the_answer_to(b"POST /api/jobs/ "):
+        process = station.start("submit", "erase.yaml", *bad, "--no-wait")
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert station.proxy.cuts == before + 1
+    job = out.strip()
+    assert job.startswith("lost-")
+    wait_until(lambda: client.get_job_info(job).status.is_terminal(), "the job does not end")
+
+
+def test_stop_outlives_a_cluster_that_is_silent_for_a_while(station, client, resumed):
+    """A run without an end is ended; meanwhile no connection is made for some seconds."""
+    folder = station.runs / "silent"
+    job = station.run("submit", "erase.yaml", "run.name=silent", "--no-wait")[0].strip()
+    wait_until(lambda: len(steps(folder)) >= 1, "no step was done")
+    with station.proxy.losing_the_answer_to(f"GET /api/jobs/{job} ".encode()):
+        process = station.start("stop", job, "--timeout", "120")
+        wait_until(lambda: (folder / "end.json").exists(), "the run was not stopped")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert f"{job}: interrupted with a checkpoint" in out
+    assert "Traceback" not in err
