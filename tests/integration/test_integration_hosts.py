@@ -116,15 +116,9 @@ def test_a_ray_cluster_over_hosts_loses_one_and_the_run_does_not_notice(
     folder = light.folder("three-hosts")
     with hosts(3) as (head, first, second), tempfile.TemporaryDirectory(dir="/tmp") as short:
         job = [str(BIN / "ray"), "job", "submit", "--address", f"http://{head.address}:8265"]
-        job += [
-            "--",
-            str(BIN / "dist-erase"),
-            "run",
-            str(light.config),
-            "run.name=three-hosts",
-            *sgd,
-        ]
-        job += ["ray.address=auto", "ray.resources_per_worker={CPU: 1, student: 1}"]
+        job += ["--", str(BIN / "dist-erase"), "run", str(light.config), *sgd]
+        job += ["run.name=three-hosts", "ray.address=auto"]
+        job += ["ray.resources_per_worker={CPU: 1, student: 1}"]
         job += ["ray.teacher_resources={CPU: 0.5, teacher: 1}"]
         start_ray(head, head, {"teacher": 2}, Path(short))
         url = f"http://{head.address}:8265/api/version"
