@@ -23,7 +23,8 @@ os.environ |= {
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Who shares fixtures shares a process; the one with the cluster has most to do, so is first.
+    """Who shares fixtures shares a process; the longest are first: those with the cluster, then
+    the runs without it.
 
     Only `make test` runs several (pytest-xdist, `--dist loadgroup`).
     """
@@ -31,10 +32,13 @@ def pytest_collection_modifyitems(items):
     def on_cluster(item):
         return not {"ray_cluster", "original"}.isdisjoint(item.fixturenames)
 
-    items.sort(key=lambda item: not on_cluster(item))
+    def group(item):
+        return "cluster" if on_cluster(item) else item.path.parent.name
+
+    first = ["cluster", "integration"]
+    items.sort(key=lambda item: first.index(group(item)) if group(item) in first else len(first))
     for item in items:
-        group = "cluster" if on_cluster(item) else item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(group))
+        item.add_marker(pytest.mark.xdist_group(group(item)))
 
 
 def pytest_addoption(parser):

@@ -1,6 +1,6 @@
+import dataclasses
 import json
 import os
-import socket
 import subprocess
 import urllib.request
 from functools import partial
@@ -8,6 +8,8 @@ from functools import partial
 import pytest
 import yaml
 from support.erasing import new_model
+from support.leaks import PASSWORD, SIGNATURE, command_lines
+from support.ports import free_port
 from support.prometheus import INSTALLED, prometheus
 from support.runs import (
     BIN,
@@ -23,10 +25,9 @@ from support.runs import (
     wait_until,
 )
 from support.scraping import scrape_until_done
+from support.web import web_server
 
 from dist_erase.data.build.digits import build_digits
-
-TINY = str(ROOT / "configs/models/tiny.json")
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +49,7 @@ def original(digits, tmp_path_factory):
         yaml.safe_dump(
             {
                 "run": {"name": "tiny", "dir": str(runs)},
-                "model": {"architecture": TINY},
+                "model": {"architecture": str(ROOT / "configs/models/tiny.json")},
                 "data": {
                     "train": {"shards": f"{digits}/train/*.tar"},
                     "eval": {"shards": f"{digits}/eval/*.tar"},
@@ -70,56 +71,64 @@ def original(digits, tmp_path_factory):
     return runs / "tiny" / "model"
 
 
+def erasing(digits, original, runs):
+    """A configuration of few and slow steps, so that a signal meets the run alive."""
+    sets = {"forget": "forget-*.tar", "retain": "retain-*.tar"}
+    return {
+        "run": {"dir": str(runs)},
+        "model": {
+            "architecture": str(ROOT / "configs/models/tiny.json"),
+            "pretrained": f"local-dir:{original}",
+        },
+        "data": {
+            **{n: {"shards": f"{digits}/train/{p}"} for n, p in sets.items()},
+            "eval": {n: {"shards": f"{digits}/eval/{p}"} for n, p in sets.items()},
+            "classes": f"{digits}/classes.json",
+            "workers": 1,
+        },
+        "train": {
+            "forget_batch": 8,
+            "retain_batch": 16,
+            "micro_batch": 4,
+            "max_steps": 16,
+            "lr": 1e-3,
+            "warmup_steps": 2,
+            "precision": "fp32",
+            "checkpoint": {"every_steps": 4, "keep_last": 10},
+        },
+        "teacher": {"replicas": 2, "dtype": "fp32"},
+        "ray": {"workers": 2},
+        "observe": {"grace_seconds": 0},
+    }
+
+
 @pytest.fixture(scope="session")
 def bench(digits, original, ray_cluster, tmp_path_factory):
-    return new_bench(tmp_path_factory.mktemp("runs"), digits, original, ray_cluster)
-
-
-def new_bench(runs, digits, model, address):
-    """Where runs lie that erase from this model."""
+    runs = tmp_path_factory.mktemp("runs")
     config = runs / "erase.yaml"
-    sets = {"forget": "forget-*.tar", "retain": "retain-*.tar"}
-    config.write_text(
-        yaml.safe_dump(
-            {
-                "run": {"dir": str(runs)},
-                "model": {
-                    "architecture": TINY,
-                    "pretrained": f"local-dir:{model}",
-                },
-                "data": {
-                    **{n: {"shards": f"{digits}/train/{p}"} for n, p in sets.items()},
-                    "eval": {n: {"shards": f"{digits}/eval/{p}"} for n, p in sets.items()},
-                    "classes": f"{digits}/classes.json",
-                    "workers": 1,
-                },
-                "train": {
-                    "forget_batch": 8,
-                    "retain_batch": 16,
-                    "micro_batch": 4,  # slow steps, so that a signal meets the run alive
-                    "max_steps": 16,
-                    "lr": 1e-3,
-                    "warmup_steps": 2,
-                    "precision": "fp32",
-                    "checkpoint": {"every_steps": 4, "keep_last": 10},
-                },
-                "teacher": {"replicas": 2, "dtype": "fp32"},
-                "ray": {"workers": 2},
-                "observe": {"grace_seconds": 0},
-            }
-        )
-    )
-    return Bench(config=config, runs=runs, address=address)
+    config.write_text(yaml.safe_dump(erasing(digits, original, runs)))
+    return Bench(config=config, runs=runs, address=ray_cluster)
 
 
 @pytest.fixture(scope="session")
-def small_bench(digits, tmp_path_factory):
-    """One with an untrained model and without a cluster, for tests that bring their own.
+def light(digits, tmp_path_factory):
+    """A bench of its own for tests beside those on the cluster: no Ray, and an untrained model.
 
-    They need none of what the cluster's tests share, so another process runs them meanwhile.
+    There is no floor, below which such a model begins.
     """
-    runs = tmp_path_factory.mktemp("small-runs")
-    return new_bench(runs, digits, new_model(TINY, runs / "model"), "")
+    runs = tmp_path_factory.mktemp("light")
+    model = new_model(str(ROOT / "configs/models/tiny.json"), runs / "original" / "model")
+    tree = erasing(digits, model, runs) | {"objective": {"forget": {"floor": "none"}}}
+    config = runs / "erase.yaml"
+    config.write_text(yaml.safe_dump(tree))
+    return Bench(config=config, runs=runs, address="")
+
+
+@pytest.fixture(scope="session")
+def light_reference(light, sgd):
+    """Two processes by the deepspeed launcher, as `sgd_reference`."""
+    light.run("reference", *sgd, deepspeed=2)
+    return light.folder("reference")
 
 
 @pytest.fixture(scope="session")
@@ -179,22 +188,46 @@ def killed(bench, watching):
 
 
 @pytest.fixture(scope="session")
-def stage3(bench, watching):
-    """A run at ZeRO stage 3 in bf16 with one port a node; what that answered while it ran."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port = probe.getsockname()[1]
-    one_port = ["observe.per_node=true", "observe.bind=0.0.0.0", f"observe.port={port}"]
+def signed(bench, digits, tmp_path_factory):
+    """The bench's configuration with its shards behind signed URLs."""
+    tree = yaml.safe_load(bench.config.read_text())
+    data = tree["data"]
+    config = tmp_path_factory.mktemp("signed") / "erase.yaml"
+    with web_server() as web:
+        web.signature = SIGNATURE
+        for path in digits.rglob("*.tar"):
+            web.files[f"/{path.relative_to(digits)}"] = path.read_bytes()
+        for place, sets in (("train", data), ("eval", data["eval"])):
+            for name in ("forget", "retain"):
+                last = len(list((digits / place).glob(f"{name}-*.tar"))) - 1
+                pattern = f"{name}-{{000000..{last:06d}}}.tar?X-Amz-Signature={SIGNATURE}"
+                sets[name] = {"shards": f"{web.url}/{place}/{pattern}"}
+        config.write_text(yaml.safe_dump(tree))
+        yield dataclasses.replace(bench, config=config)
+
+
+@pytest.fixture(scope="session")
+def stage3(signed, watching):
+    """A run at ZeRO stage 3 in bf16 with one port a node, and with secrets: in URLs of its
+    configuration and in its environment. Its folder, and what was answered, printed and seen.
+    """
+    one_port = ["observe.per_node=true", "observe.bind=0.0.0.0", f"observe.port={free_port()}"]
     bf16 = ["train.precision=bf16", "teacher.dtype=bf16"]
-    folder, grace = bench.folder("stage3"), "observe.grace_seconds=20"
+    folder, grace = signed.folder("stage3"), "observe.grace_seconds=20"
     two = "data.workers=2"  # for each rank, under Ray
-    process = bench.start("stage3", "train.zero_stage=3", *bf16, *one_port, grace, two)
-    wait_for_step(folder, 2, process)
-    answers = {}
-    for path in ("metrics", "targets"):
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
-            answers[path] = answer.read().decode()
-    command = [str(BIN / "dist-erase"), "watch", str(folder), "--once"]
-    answers["watch"] = subprocess.run(command, capture_output=True, text=True).stdout
-    finish(process)
+    secrets = {"AWS_SECRET_ACCESS_KEY": PASSWORD, "HF_TOKEN": PASSWORD}
+    with command_lines() as lines:
+        process = signed.start(
+            "stage3", "train.zero_stage=3", *bf16, *one_port, grace, two, **secrets
+        )
+        wait_for_step(folder, 2, process)
+        answers = {}
+        for path in ("metrics", "targets"):
+            url = f"http://127.0.0.1:{one_port[-1].partition('=')[2]}/{path}"
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                answers[path] = answer.read().decode()
+        command = [str(BIN / "dist-erase"), "watch", str(folder), "--once"]
+        answers["watch"] = subprocess.run(command, capture_output=True, text=True).stdout
+        answers["printed"] = finish(process)
+    answers["lines"] = sorted(lines)
     return folder, answers

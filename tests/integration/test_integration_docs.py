@@ -27,14 +27,14 @@ def untrained(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def workplace(tmp_path, digits, untrained, reference) -> Path:
+def workplace(tmp_path, digits, untrained, light_reference) -> Path:
     """A folder as the quickstart leaves it: data, original model, a finished run."""
     for name in ("configs", "docs", "launchers", "monitoring"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".venv").symlink_to(BIN.parent)
     shutil.copytree(digits, tmp_path / "data" / "digits")
     shutil.copytree(untrained, tmp_path / "runs" / "digits-original" / "model")
-    shutil.copytree(reference[0], tmp_path / "runs" / "quickstart")
+    shutil.copytree(light_reference, tmp_path / "runs" / "quickstart")
     return tmp_path
 
 

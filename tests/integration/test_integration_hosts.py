@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.heads import kept_current_cluster
+from safetensors.torch import load_file
 from support.hosts import DEVICE, hosts, not_permitted, ssh
 from support.runs import (
     BIN,
@@ -25,50 +25,40 @@ from support.runs import (
     weights,
 )
 
-LAUNCH = [sys.executable, str(ROOT / "launchers" / "deepspeed" / "launch.py")]
 _REASON = not_permitted()
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(_REASON is not None, reason=str(_REASON)),
 ]
-# What is promised of a lost host: the run has ended, or goes on elsewhere, after so long.
+# After so long the run has ended, or goes on elsewhere: 15 s until a host is called lost, twice
+# that for a new start on a slow machine, and as much to spare.
 LOST_SECONDS = 90.0
+# As docs/how-to-recover.md advises: 65 s by Ray's own settings are some 15 s by these.
+CALLED_LOST = {
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "5",
+}
 
 
 def environment():
-    return os.environ | {
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "GLOO_SOCKET_IFNAME": DEVICE,
-        "DS_ACCELERATOR": "cpu",
-        "OMP_NUM_THREADS": "1",
-    }
-
-
-@pytest.fixture(scope="module")
-def undisturbed(small_bench, sgd):
-    """The run folder of two ranks on this machine that nothing happens to."""
-    words = [*LAUNCH, "--num_accelerators", "2", "--config", str(small_bench.config)]
-    words += ["run.name=undisturbed", *sgd]
-    here = {name: value for name, value in environment().items() if name != "GLOO_SOCKET_IFNAME"}
-    process = subprocess.Popen(
-        words, cwd=ROOT, env=here, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    return (
+        os.environ
+        | CALLED_LOST
+        | {
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "GLOO_SOCKET_IFNAME": DEVICE,
+            "DS_ACCELERATOR": "cpu",
+            "OMP_NUM_THREADS": "1",
+        }
     )
-    finish(process)
-    folder = small_bench.folder("undisturbed")
-    assert largest_difference(folder, small_bench.runs) > 1e-4  # else all runs would be alike
-    return folder
-
-
-def largest_difference(one, other):
-    found, expected = weights(one), weights(other)
-    return max(float((found[name] - expected[name]).abs().max()) for name in expected)
 
 
 def test_a_launch_over_ssh_survives_a_cut_cable_on_fewer_hosts(
-    small_bench, sgd, undisturbed, tmp_path
+    light, sgd, light_reference, tmp_path
 ):
-    folder = small_bench.folder("two-hosts")
+    folder = light.folder("two-hosts")
     with hosts(2) as (one, two), ssh([one, two], tmp_path / "ssh") as ssh_config:
         hostfile, variables = tmp_path / "hosts", tmp_path / "variables"
         hostfile.write_text(f"{one.address} slots=1\n{two.address} slots=1\n")
@@ -78,10 +68,10 @@ def test_a_launch_over_ssh_survives_a_cut_cable_on_fewer_hosts(
             "DS_ENV_FILE": str(variables),
             "PDSH_SSH_ARGS_APPEND": f"-F {ssh_config}",
         }
-        launch = [*LAUNCH, "--hostfile", str(hostfile), "--no_ssh_check"]
-        launch += ["--master_addr", one.address]
-        run = ["--config", str(small_bench.config), "run.name=two-hosts", *sgd]
-        run += ["train.rank_timeout_seconds=15"]
+        launch = [sys.executable, str(ROOT / "launchers" / "deepspeed" / "launch.py")]
+        launch += ["--hostfile", str(hostfile), "--no_ssh_check", "--master_addr", one.address]
+        run = ["--config", str(light.config), "run.name=two-hosts", *sgd]
+        run += ["train.rank_timeout_seconds=10"]
 
         both = ["--include", f"{one.address}:0@{two.address}:0"]
         process = one.start(*launch, *both, *run, cwd=ROOT, env=outside)
@@ -102,7 +92,8 @@ def test_a_launch_over_ssh_survives_a_cut_cable_on_fewer_hosts(
     starts = [row for row in rows(folder) if row.get("event") == "start"]
     assert [row["step"] for row in starts] == [0, 4]
     assert "world size 1" in starts[1]["message"]
-    assert largest_difference(folder, undisturbed) <= 1e-6
+    found, expected = weights(folder), weights(light_reference)
+    assert difference(found, expected) <= 1e-6
 
 
 def start_ray(host, head, resources, folder):
@@ -120,22 +111,15 @@ def start_ray(host, head, resources, folder):
 
 
 def test_a_ray_cluster_over_hosts_loses_one_and_the_run_does_not_notice(
-    small_bench, sgd, undisturbed
+    light, light_reference, sgd
 ):
     """Students on one host, teachers on another, the job from a third; then a cable is cut."""
-    folder = small_bench.folder("three-hosts")
-    with (
-        hosts(3) as (head, first, second),
-        tempfile.TemporaryDirectory(dir="/tmp") as short,
-        kept_current_cluster(),
-    ):
+    folder = light.folder("three-hosts")
+    with hosts(3) as (head, first, second), tempfile.TemporaryDirectory(dir="/tmp") as short:
         job = [str(BIN / "ray"), "job", "submit", "--address", f"http://{head.address}:8265"]
-        job += ["--", str(BIN / "dist-erase"), "run", str(small_bench.config), *sgd]
-        job += [
-            "run.name=three-hosts",
-            "ray.address=auto",
-            "ray.resources_per_worker={CPU: 1, student: 1}",
-        ]
+        job += ["--", str(BIN / "dist-erase"), "run", str(light.config), *sgd]
+        job += ["run.name=three-hosts", "ray.address=auto"]
+        job += ["ray.resources_per_worker={CPU: 1, student: 1}"]
         job += ["ray.teacher_resources={CPU: 0.5, teacher: 1}"]
         start_ray(head, head, {"teacher": 2}, Path(short))
         url = f"http://{head.address}:8265/api/version"
@@ -152,7 +136,18 @@ def test_a_ray_cluster_over_hosts_loses_one_and_the_run_does_not_notice(
         output = finish(process)
         assert "succeeded" in output
     assert max(steps(folder)) == 16
-    assert largest_difference(folder, undisturbed) <= 1e-6
+    # The reference knows neither Ray nor several hosts.
+    assert difference(weights(folder), weights(light_reference)) <= 1e-6
+
+
+def test_the_runs_moved_the_weights(light, light_reference):
+    start = load_file(light.runs / "original" / "model" / "open_clip_model.safetensors")
+    assert difference(weights(light_reference), start) > 1e-4
+
+
+def difference(one, other):
+    assert one.keys() == other.keys()
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
 
 
 def second_can(host, words):

@@ -1,106 +1,48 @@
-"""A run with secrets in a URL and in the environment: they are nowhere to be seen."""
+"""A run with secrets in URLs and in the environment, `stage3`: they are nowhere to be seen."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import ray
-import yaml
-from support.runs import BIN, Bench, steps
-from support.web import web_server
+from support.leaks import PASSWORD, SIGNATURE
+from support.runs import steps
 
 pytestmark = pytest.mark.integration
-SIGNATURE = "hush5a6b7c8d"
-PASSWORD = "hush1e2f3a4b"
 
 
-def seen(since: float) -> Iterator[tuple[int, str, list[str], list[str]]]:
-    """Of each process started since: pid, command line and addresses listened on."""
-    for process in psutil.process_iter():
-        try:
-            if process.create_time() < since:
-                continue
-            listening = [c for c in process.net_connections("inet") if c.status == "LISTEN"]
-            addresses = [f"{c.laddr.ip}:{c.laddr.port}" for c in listening]
-            yield process.pid, process.name(), process.cmdline(), addresses
-        except psutil.Error:
-            continue
-
-
-@pytest.fixture(scope="module")
-def watched_run(bench: Bench, digits: Path, tmp_path_factory):
-    """What a run printed, the command lines and addresses there were, and Ray's own record."""
-    tree = yaml.safe_load(bench.config.read_text())
-    data = tree["data"]
-    home = tmp_path_factory.mktemp("secrets")
-    since, lines, listening = time.time(), set(), set()
-    with web_server() as web:
-        for path in digits.rglob("*.tar"):
-            web.files[f"/{path.relative_to(digits)}"] = path.read_bytes()
-        web.signature = SIGNATURE
-        query = f"?X-Amz-Signature={SIGNATURE}"
-        for place, sets in (("train", data), ("eval", data["eval"])):
-            for name in ("forget", "retain"):
-                count = len(list((digits / place).glob(f"{name}-*.tar"))) - 1
-                pattern = f"{name}-{{000000..{count:06d}}}.tar"
-                sets[name] = {"shards": f"{web.url}/{place}/{pattern}{query}"}
-        tree["run"] = {"name": "secrets", "dir": str(home / "runs")}
-        tree["ray"] = {"workers": 1, "address": bench.address}
-        tree["teacher"]["replicas"] = 1
-        tree["train"] |= {"max_steps": 4, "micro_batch": None}
-        config = home / "secret.yaml"
-        config.write_text(yaml.safe_dump(tree))
-        process = subprocess.Popen(
-            [str(BIN / "dist-erase"), "run", str(config)],
-            env=os.environ | {"AWS_SECRET_ACCESS_KEY": PASSWORD, "HF_TOKEN": PASSWORD},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        while process.poll() is None:
-            for _, _, line, addresses in seen(since):
-                lines.add(" ".join(line))
-                if "ray::" in " ".join(line) or "dist-erase" in " ".join(line):
-                    listening.update(addresses)
-            time.sleep(0.3)
-        printed = process.communicate()[0]
-    assert process.returncode == 0, printed
-    config.unlink()
-    return home, printed, lines, listening
-
-
-def test_the_run_was_a_run(watched_run):
-    home, printed, lines, _ = watched_run
-    assert max(steps(home / "runs" / "secrets")) == 4
-    assert "report" in printed
-    assert any("dist-erase run" in line for line in lines)
-    assert any("ray::" in line for line in lines)
+def test_the_run_was_a_run(stage3, signed):
+    folder, answers = stage3
+    assert SIGNATURE in signed.config.read_text()
+    assert max(steps(folder)) == 16
+    assert "report" in answers["printed"]
+    assert any(str(signed.config) in line for line in answers["lines"])
+    assert any("ray::" in line for line in answers["lines"])
 
 
 @pytest.mark.parametrize("secret", [SIGNATURE, PASSWORD])
-def test_no_file_of_the_run_holds_a_secret(watched_run, secret):
-    home = watched_run[0]
-    files = [path for path in home.rglob("*") if path.is_file()]
-    assert len(files) > 10
+def test_no_file_of_the_run_holds_a_secret(stage3, secret):
+    folder, _ = stage3
+    # What lies beside the run folders, such as the index, included.
+    files = [path for path in folder.parent.rglob("*") if path.is_file()]
+    assert len([path for path in files if path.is_relative_to(folder)]) > 10
     assert [str(path) for path in files if secret.encode() in path.read_bytes()] == []
 
 
 @pytest.mark.parametrize("secret", [SIGNATURE, PASSWORD])
-def test_nothing_printed_and_no_command_line_holds_a_secret(watched_run, secret):
-    _, printed, lines, _ = watched_run
-    assert secret not in printed
-    assert [line for line in lines if secret in line] == []
+def test_nothing_said_and_no_command_line_holds_a_secret(stage3, secret):
+    _, answers = stage3
+    assert set(answers) == {"metrics", "targets", "watch", "printed", "lines"}
+    assert [line for line in answers["lines"] if secret in line] == []
+    assert [name for name, said in answers.items() if secret in said] == []
 
 
 @pytest.mark.parametrize("secret", [SIGNATURE, PASSWORD])
-def test_ray_has_no_secret_in_its_logs_or_its_record_of_the_run(watched_run, secret):
+def test_ray_has_no_secret_in_its_logs_or_its_record_of_the_run(stage3, secret):
     session = Path(ray._private.worker._global_node.get_session_dir_path())
     logs = [path for path in session.rglob("*") if path.is_file() and not path.is_socket()]
     assert len(logs) > 5

@@ -23,22 +23,41 @@ def client(head):
 
 @pytest.fixture(scope="module")
 def stopped(station) -> tuple[str, str, str]:
-    """A run that was stopped in its middle: job id, what `submit` and what `stop` said."""
+    """A run that was stopped in its middle: job id, what `submit` and what `stop` said.
+
+    Until the run has ended, no answer on how its job stands gets through to `stop`.
+    """
     job, said = station.run("submit", "erase.yaml", "--no-wait")
     job = job.strip()
     folder = station.runs / "seven"
     wait_until(lambda: len(steps(folder)) >= 3, "no step was done")
-    out, err = station.run("stop", "seven", "--reason", "a test", "--timeout", "120")
+    with station.proxy.losing_the_answer_to(f"GET /api/jobs/{job} ".encode()):
+        process = station.start("stop", "seven", "--reason", "a test", "--timeout", "120")
+        wait_until(
+            lambda: (folder / "end.json").exists() or process.poll() is not None,
+            "the run was not stopped",
+        )
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, f"{process.returncode}\n{out}\n{err}"
+    assert station.proxy.cuts >= 1
     return job, said, out + err
 
 
 @pytest.fixture(scope="module")
 def resumed(station, stopped) -> tuple[str, str, int]:
-    """The same run, taken up and done, its follower's connections cut every two seconds."""
-    last = max(steps(station.runs / "seven"))
-    process = station.start(
-        "submit", "erase.yaml", f"train.max_steps={last + 2}", "--resume-or-start"
-    )
+    """The same run, taken up and done, its follower's connections cut every two seconds.
+
+    The first one that is cut is that on which Ray says that it took the job.
+    """
+    last, before = max(steps(station.runs / "seven")), station.proxy.cuts
+    with station.proxy.losing_the_answer_to(b"POST /api/jobs/ "):
+        process = station.start(
+            "submit", "erase.yaml", f"train.max_steps={last + 2}", "--resume-or-start"
+        )
+        wait_until(
+            lambda: station.proxy.cuts > before or process.poll() is not None,
+            "no job was handed in",
+        )
     cuts = 0
     while process.poll() is None:
         time.sleep(2)

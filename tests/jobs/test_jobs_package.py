@@ -193,6 +193,21 @@ def test_a_value_that_looks_secret_is_refused_and_not_repeated(desk, section):
     assert "hunter2" not in said
 
 
+def test_of_the_file_only_what_is_in_force_travels(desk):
+    tree = yaml.safe_load((desk / "erase.yaml").read_text())
+    tree["data"]["forget"] = {"shards": "https://me:hunter2@store/a.tar"}
+    tree["train"] = {"lr": 1e-5, "weight_decay": 1e5}
+    (desk / "erase.yaml").write_text(f"# HF_TOKEN=hunter2\n{yaml.safe_dump(tree)}")
+    overrides = ("data.forget.shards=/shared/a.tar", "run.name='1e5'", "objective.preset=paper")
+    made = prepared(*overrides)
+    files = [path for path in Path("package").rglob("*") if path.is_file()]
+    assert [path for path in files if b"hunter2" in path.read_bytes()] == []
+    expected = load_config(Path("erase.yaml"), [*overrides, "ray.address=auto"], RunConfig)
+    travelled = load_config(Path("package/erase.yaml"), [], RunConfig)
+    assert travelled.config.model_dump() == expected.config.model_dump()
+    assert made.package.sizes["erase.yaml"] == Path("package/erase.yaml").stat().st_size
+
+
 def test_a_url_with_a_plain_query_is_no_secret(desk):
     shards = "data.forget.shards=https://store/a.tar?versionId=7"
     assert shards in prepared(shards).order.words

@@ -64,7 +64,7 @@ def custom(group: dict) -> dict:
 
 
 @pytest.mark.parametrize(("name", "found"), RESOURCES)
-def test_every_field_is_one_of_kuberays(name, found):
+def test_every_field_is_one_of_our_table_of_kuberays(name, found):
     assert problems(found) == [], name
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -13,6 +12,7 @@ import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from support.ports import free_port
 
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.exporter import Exposure, RunExporter
@@ -22,12 +22,6 @@ pytestmark = pytest.mark.skipif(
     shutil.which("prometheus-pushgateway") is None,
     reason="no Pushgateway: apt install prometheus-pushgateway",
 )
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def text_of(gateway):

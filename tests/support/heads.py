@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from support.ports import free_port
 from support.runs import BIN
 
 _CURRENT = Path("/tmp/ray/ray_current_cluster")  # what `auto` finds, whatever --temp-dir says
@@ -40,7 +40,7 @@ class Head:
 def ray_head(*options: str, **environment: str) -> Iterator[Head]:
     """A head with 4 logical CPUs; it and all its processes are gone at the end."""
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # socket paths must be short
-    gcs, dashboard, client = (_free_port() for _ in range(3))
+    gcs, dashboard, client = (free_port() for _ in range(3))
     command = [
         *(str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=4"),
         *("--node-ip-address=127.0.0.1", f"--port={gcs}", f"--ray-client-server-port={client}"),
@@ -106,10 +106,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 left.kill()
     process.kill()
     process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

@@ -1,4 +1,7 @@
-"""A JSON schema of KubeRay's resources from the table tests/launchers/kuberay-fields.yaml."""
+"""A JSON schema of KubeRay's resources from our table tests/launchers/kuberay-fields.yaml.
+
+It is not KubeRay's own: the CRDs are megabytes of pod fields.
+"""
 
 from __future__ import annotations
 

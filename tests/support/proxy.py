@@ -24,6 +24,8 @@ class Proxy:
         self._lock = threading.Lock()
         self._refuses = False
         self._muted: set[int] = set()
+        self._unanswered: bytes | None = None
+        self._losing: set[int] = set()
         self.port: int = self._server.getsockname()[1]
         self.opened = 0
         self.cuts = 0
@@ -55,6 +57,15 @@ class Proxy:
         with self._lock:
             self._muted = {id(pair) for pair in self._pairs}
 
+    @contextmanager
+    def losing_the_answer_to(self, request: bytes) -> Iterator[None]:
+        """Inside, a connection ends when the answer to a request with such a text comes."""
+        self._unanswered = request
+        try:
+            yield
+        finally:
+            self._unanswered = None
+
     def close(self) -> None:
         """Ends everything."""
         self._server.close()
@@ -82,6 +93,14 @@ class Proxy:
     ) -> None:
         with suppress(OSError):
             while data := source.recv(1 << 16):
+                if source is pair[0] and self._unanswered and self._unanswered in data:
+                    self._losing.add(id(pair))
+                if source is pair[1] and id(pair) in self._losing:
+                    self._losing.discard(id(pair))
+                    self.cuts += 1
+                    for side in pair:
+                        side.shutdown(socket.SHUT_RDWR)
+                    break
                 if id(pair) not in self._muted:
                     sink.sendall(data)
         with suppress(OSError):

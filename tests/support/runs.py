@@ -18,6 +18,8 @@ import psutil
 from safetensors.torch import load_file
 from torch import Tensor
 
+from support.ports import free_port
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 TIMEOUT_SECONDS = 420
@@ -40,13 +42,17 @@ class Bench:
         else:
             launcher = ROOT / "launchers" / "deepspeed" / "unlearn.py"
             start = [str(BIN / "deepspeed"), "--num_accelerators", str(deepspeed)]
+            start += ["--master_port", str(free_port())]  # other tests launch meanwhile
             start += [str(launcher), "--config", str(self.config)]
         return [*start, f"run.name={name}", *overrides]
 
-    def start(self, name: str, *overrides: str, deepspeed: int = 0) -> subprocess.Popen[str]:
-        """Starts a run; standard output and error are one stream."""
+    def start(
+        self, name: str, *overrides: str, deepspeed: int = 0, **variables: str
+    ) -> subprocess.Popen[str]:
+        """Starts a run with these environment variables besides; its output is one stream."""
         environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
         environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
+        environment |= variables
         return subprocess.Popen(
             self.command(name, *overrides, deepspeed=deepspeed),
             cwd=ROOT,

@@ -81,7 +81,7 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     try:
         value, error = answers.get(timeout=seconds)
     except queue.Empty:
-        raise TimeoutError from None
+        raise TimeoutError(f"no answer in {seconds:g} s") from None
     if error is not None:
         raise error
     return value  # type: ignore[return-value]  # no error, so it is a T

@@ -18,8 +18,8 @@ from ray.job_submission import JobSubmissionClient
 
 from dist_erase.config.launcher import Launcher, ways_in
 from dist_erase.config.secrets import has_login, public
+from dist_erase.data.source.attempts import within
 from dist_erase.errors import UserError
-from dist_erase.orchestration.jobs.patience import within
 
 _ANSWER_SECONDS = 15.0
 _PORT = 8265

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dist_erase.config.nearest import did_you_mean
+from dist_erase.data.source.attempts import within
 from dist_erase.errors import UserError
 from dist_erase.orchestration.jobs.command import FOLDER, RUN
 from dist_erase.orchestration.jobs.follow import ending_of_job
-from dist_erase.orchestration.jobs.patience import within
 
 _ANSWER_SECONDS = 30.0
 _SHOWN = 5

@@ -6,18 +6,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from dist_erase.data.source.attempts import within
 from dist_erase.errors import EXIT_BUG, EXIT_DONE, EXIT_NOT_KNOWN, EXIT_STOPPED
 from dist_erase.orchestration.ending import Ending, ending_of_code
 from dist_erase.orchestration.jobs.log import JobLog
-from dist_erase.orchestration.jobs.patience import within
 
 Say = Callable[[str], None]
 _STATUS_SECONDS = 2.0
 _ANSWER_SECONDS = 15.0
 _LOST_SECONDS = 10.0  # a shorter silence is nobody's concern
 _GIVE_UP_SECONDS = 300.0
-_LOG_TRIES = 4  # for what was said last, before the job ended
-_FORGOTTEN = "status code 404"
+_LAST_TRIES = 5
+FORGOTTEN = "status code 404"  # in what Ray's client says of a job that is not known
 
 
 def follow(
@@ -55,7 +55,7 @@ def follow(
         try:
             info = within(_ANSWER_SECONDS, lambda: client.get_job_info(job))
         except (OSError, RuntimeError) as error:
-            if _FORGOTTEN in str(error):
+            if FORGOTTEN in str(error):
                 return _unknown(f"the cluster knows no job {job} any more; was it restarted?")
             if time.monotonic() - heard > give_up_seconds:
                 return _unknown(f"no answer for {give_up_seconds:g} s; the job may still run")
@@ -72,11 +72,7 @@ def follow(
         status = info.status
         if info.status.is_terminal():
             if show is not None:
-                whole = _whole_log(client, job)
-                if whole is None:
-                    note(f"the end of the log did not come through; `dist-erase logs {job}` has it")
-                else:
-                    show(log.rest(whole))
+                show(log.rest(_whole_log(client, job, note)))
             return ending_of_job(info)
 
 
@@ -97,15 +93,17 @@ def ending_of_job(info: Any) -> Ending:
     )
 
 
-def _whole_log(client: Any, job: str) -> str | None:
-    for attempt in range(_LOG_TRIES):
-        time.sleep(attempt)
+def _whole_log(client: Any, job: str, note: Say) -> str:
+    """All that the job said; empty, with a note, if it cannot be fetched."""
+    for _ in range(_LAST_TRIES):
         try:
             whole: str = within(2 * _ANSWER_SECONDS, lambda: client.get_job_logs(job))
         except (OSError, RuntimeError):
-            continue
-        return whole
-    return None
+            time.sleep(_STATUS_SECONDS)
+        else:
+            return whole
+    note(f"its last lines could not be fetched; `dist-erase logs {job}` shows all of them")
+    return ""
 
 
 def _unknown(words: str) -> Ending:

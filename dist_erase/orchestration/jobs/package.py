@@ -52,8 +52,8 @@ def build(folder: Path, path: Path, config: RunConfig, launcher: Launcher) -> Pa
 
     Args:
         folder: the package.
-        path: the configuration file.
-        config: what it resolves to.
+        path: the configuration file; only its name travels.
+        config: what it resolves to; this travels.
         launcher: says what travels.
 
     Raises:
@@ -68,6 +68,7 @@ def build(folder: Path, path: Path, config: RunConfig, launcher: Launcher) -> Pa
     for entry in launcher.include:
         sources |= _included(entry, config, skipped)
     where = _add(sources, path)
+    resolved = _resolved(config)
     named, overrides = [], []
     if not launcher.shared_disk:
         for key, file in _own_files(config):
@@ -75,8 +76,11 @@ def build(folder: Path, path: Path, config: RunConfig, launcher: Launcher) -> Pa
             if named[-1] != file:
                 overrides.append(f"{key}={named[-1]}")
     sizes = {name: source.stat().st_size for name, source in sources.items()}
+    sizes[where] = len(resolved)
     _check_size(sizes)
-    _copy(folder, sources)
+    _copy(folder, {name: source for name, source in sources.items() if name != where})
+    (folder / where).parent.mkdir(parents=True, exist_ok=True)
+    (folder / where).write_bytes(resolved)
     note = {
         "dist_erase": dist_erase.__version__,
         "files": named,
@@ -90,6 +94,15 @@ def build(folder: Path, path: Path, config: RunConfig, launcher: Launcher) -> Pa
         sizes=sizes,
         left_out=len(skipped),
     )
+
+
+def _resolved(config: RunConfig) -> bytes:
+    """The configuration without what the file says besides: comments, values that are replaced.
+
+    JSON is YAML too, and quotes every text.
+    """
+    tree = config.model_dump(mode="json", exclude_unset=True)
+    return (json.dumps(tree, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _own_files(config: RunConfig) -> Iterator[tuple[str, str]]:

@@ -11,17 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dist_erase.data.source.attempts import within
 from dist_erase.errors import EXIT_INTERRUPTED, EXIT_STOPPED, UserError
 from dist_erase.orchestration.ending import Ending
 from dist_erase.orchestration.jobs import stop_file
 from dist_erase.orchestration.jobs.command import FOLDER, PYTHON
-from dist_erase.orchestration.jobs.follow import ending_of_job
-from dist_erase.orchestration.jobs.patience import within
+from dist_erase.orchestration.jobs.follow import FORGOTTEN, ending_of_job
 
 _ANSWER_SECONDS = 30.0
 _KILL_SECONDS = 30.0  # Ray's SIGTERM, 3 s, SIGKILL, and its note of it
 _POLL_SECONDS = 1.0
-_SILENCE_SECONDS = 120.0  # of the cluster, while it is asked again and again
 _PENDING = "PENDING"
 
 
@@ -104,32 +103,33 @@ def _ask(client: Any, job: Any, seconds: float, reason: str) -> str:
 def _wait(
     client: Any, name: str, seconds: float, *, helper: str | None = None, folder: str = ""
 ) -> Any:
-    """JobDetails once the job has ended; None if it has not in time, or has nothing to save."""
-    heard = time.monotonic()
-    end = heard + seconds
+    """JobDetails once the job has ended; None if it has not in time, or has nothing to save.
+
+    A cluster that does not answer for a while is asked again; the error of one that is silent when
+    the time is up is raised, since nobody knows then how the job stands.
+    """
+    end = time.monotonic() + seconds
+    silence: Exception | None = None
     while time.monotonic() < end:
         try:
-            info = _info(client, name)
-            asked = None if helper is None else _info(client, helper)
-        except (OSError, RuntimeError):
-            if time.monotonic() - heard > _SILENCE_SECONDS:
+            info = within(_ANSWER_SECONDS, lambda: client.get_job_info(name))
+            if info.status.is_terminal():
+                return info
+            if helper is not None:
+                asked = within(_ANSWER_SECONDS, lambda: client.get_job_info(helper))
+                if asked.status.is_terminal() and asked.driver_exit_code == stop_file.NOT_STARTED:
+                    return None
+                if asked.status.is_terminal() and asked.driver_exit_code != 0:
+                    raise _out_of_reach(folder, asked)
+            silence = None
+        except (OSError, RuntimeError) as error:
+            if FORGOTTEN in str(error):
                 raise
-            time.sleep(_POLL_SECONDS)
-            continue
-        heard = time.monotonic()
-        if info.status.is_terminal():
-            return info
-        if asked is not None and asked.status.is_terminal():
-            if asked.driver_exit_code == stop_file.NOT_STARTED:
-                return None
-            if asked.driver_exit_code != 0:
-                raise _out_of_reach(folder, asked)
+            silence = error
         time.sleep(_POLL_SECONDS)
+    if silence is not None:
+        raise silence
     return None
-
-
-def _info(client: Any, name: str) -> Any:
-    return within(_ANSWER_SECONDS, lambda: client.get_job_info(name))
 
 
 def _out_of_reach(folder: str, asked: Any) -> UserError:

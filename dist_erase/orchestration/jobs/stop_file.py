@@ -1,8 +1,8 @@
 """Runs on the cluster, alone, without the package: asks a run to save a checkpoint and end.
 
 The request is the file `stop` in the run folder. A driver that only just begins clears it away as a
-leftover, so it is written again until the run has ended. How an earlier part of
-it ended may lie there until then, too, and does not count.
+leftover, so it is written again until the run has ended. How an earlier part of the run ended may
+lie there until then, too, and does not count.
 
 Usage: python stop_file.py FOLDER SECONDS REASON
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,16 @@ from typing import Any
 from dist_erase.config.launcher import Launcher
 from dist_erase.config.load import load_config
 from dist_erase.config.run import RunConfig
+from dist_erase.data.source.attempts import within
 from dist_erase.errors import UserError
 from dist_erase.orchestration.jobs.command import Order, order, refuse_secrets
 from dist_erase.orchestration.jobs.far_paths import refuse_relative, shared
+from dist_erase.orchestration.jobs.follow import FORGOTTEN
 from dist_erase.orchestration.jobs.package import Package, build, in_mib
-from dist_erase.orchestration.jobs.patience import within
 
 _UPLOAD_SECONDS = 600.0
+_ANSWER_SECONDS = 15.0
+_ASKED_TIMES, _PAUSE_SECONDS = 5, 2.0  # a job that was taken is on the list within seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +90,14 @@ def hand_in(client: Any, prepared: Prepared, address: str) -> str:
     """Uploads the package and starts the job; gives its submission id.
 
     Raises:
-        UserError: Ray refuses it.
+        UserError: Ray refuses it, or cannot be asked whether it took it.
     """
+    name = prepared.order.submission_id
     try:
         job: str = within(_UPLOAD_SECONDS, lambda: client.submit_job(**prepared.order.keywords()))
     except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, OSError) and _was_taken(client, name, address):
+            return name
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise UserError(
             address,
@@ -98,3 +105,23 @@ def hand_in(client: Any, prepared: Prepared, address: str) -> str:
             "Mend what it says; `ray status` on the head node shows whether the cluster is well.",
         ) from None
     return job
+
+
+def _was_taken(client: Any, job: str, address: str) -> bool:
+    """Whether the cluster has the job although its answer was lost; UserError if nobody can say."""
+    lost: Exception | None = None
+    for _ in range(_ASKED_TIMES):
+        try:
+            within(_ANSWER_SECONDS, lambda: client.get_job_info(job))
+        except (OSError, RuntimeError) as error:
+            lost = None if FORGOTTEN in str(error) else error
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return True
+    if lost is None:
+        return False
+    raise UserError(
+        address,
+        f"broke off while it was handed the job {job}, which may run.",
+        f"`dist-erase status {job}` tells whether it does; if not, submit again.",
+    ) from None
