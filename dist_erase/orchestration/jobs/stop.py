@@ -21,6 +21,7 @@ from dist_erase.orchestration.jobs.follow import FORGOTTEN, ending_of_job
 _ANSWER_SECONDS = 30.0
 _KILL_SECONDS = 30.0  # Ray's SIGTERM, 3 s, SIGKILL, and its note of it
 _POLL_SECONDS = 1.0
+_PLACE_SECONDS = 10.0  # Ray cannot end a job that has no place yet, but will
 _PENDING = "PENDING"
 
 
@@ -61,7 +62,7 @@ def stop(
         if ended is not None:
             return ending_of_job(ended)
     within(_ANSWER_SECONDS, lambda: client.stop_job(name))
-    ended = _wait(client, name, _KILL_SECONDS)
+    ended = _wait(client, name, _PLACE_SECONDS if pending else _KILL_SECONDS)
     if ended is None and pending:
         words = "waits for a place; Ray ends it as soon as it has one"
         return Ending(exit_code=EXIT_STOPPED, message=words)
