@@ -38,6 +38,7 @@ from dist_erase.orchestration.launcher import Launcher
 from dist_erase.orchestration.lost_ranks import (
     LostRanksError,
     OtherRankFailedError,
+    contact,
     join_ranks,
     words_of_failure,
 )
@@ -113,7 +114,7 @@ def _run(config: RunConfig, options: argparse.Namespace, sigterm: Sigterm) -> li
         missed: list[str] = []
         if context.is_first:
             missed = stack.enter_context(ending(folder, metrics))
-        with words_of_failure(folder, context.rank, sigterm.go_on):
+        with contact(folder, sigterm.go_on):
             clip = _on_every_rank(
                 context,
                 lambda: load_frozen(

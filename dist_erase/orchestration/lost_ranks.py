@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def join_ranks(backend: str, *, seconds: float) -> None:
 
 @contextmanager
 def words_of_failure(folder: Path, rank: int, go_on: str) -> Iterator[None]:
-    """Inside, a rank loads or trains. An error of its own is noted for those that lose contact.
+    """Inside, a rank trains. An error of its own is noted for those that lose contact.
 
     Raises:
         LostRanksError: another rank does not answer, and left no word of an error of its own.
@@ -97,8 +97,22 @@ def words_of_failure(folder: Path, rank: int, go_on: str) -> Iterator[None]:
         if _lost(error):
             raise _why_lost(folder, error, go_on) from None
         words = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        with suppress(FileNotFoundError):  # rank 0 removes the folder of a run that never began
-            write_json(folder / FAILURE, {"rank": rank, "error": words})
+        write_json(folder / FAILURE, {"rank": rank, "error": words})
+        raise
+
+
+@contextmanager
+def contact(folder: Path, go_on: str) -> Iterator[None]:
+    """Inside, the ranks prepare together, and agree on errors; none is noted.
+
+    Raises:
+        LostRanksError: another rank does not answer.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if _lost(error):
+            raise _why_lost(folder, error, go_on) from None
         raise
 
 

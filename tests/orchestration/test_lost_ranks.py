@@ -10,6 +10,7 @@ from dist_erase.orchestration.deepspeed_entry import _on_every_rank
 from dist_erase.orchestration.lost_ranks import (
     LostRanksError,
     OtherRankFailedError,
+    contact,
     words_of_failure,
 )
 
@@ -58,9 +59,22 @@ def test_the_failure_of_another_is_not_noted_as_ones_own(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_gone_hides_no_error(tmp_path):
-    with pytest.raises(ZeroDivisionError):
-        meet(tmp_path / "gone", ZeroDivisionError())
+def prepare(folder, error):
+    with contact(folder, "the same command starts it again"):
+        raise error
+
+
+def test_before_training_nothing_is_left_in_a_folder_that_may_be_removed(tmp_path, monkeypatch):
+    """Left there, it would refuse the next start: a folder that is none of a run."""
+    monkeypatch.setattr("dist_erase.orchestration.lost_ranks._WORD_SECONDS", 0.0)
+    folder = tmp_path / "gone"
+    for error in (RuntimeError("ours"), UserError("a", "b.", "c.")):
+        with pytest.raises(type(error)) as caught:
+            prepare(folder, error)
+        assert caught.value is error
+    with pytest.raises(LostRanksError, match="the same command starts it again, also on fewer"):
+        prepare(folder, RuntimeError("Connection closed by peer"))
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("error", [UserError("a", "b.", "c."), MemoryError("ours"), OSError("o")])
