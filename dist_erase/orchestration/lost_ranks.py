@@ -26,6 +26,7 @@ _SIGNS = (
     "Timed out waiting",
     "Connection timed out",
     "Socket Timeout",
+    "wait timeout after",
     "Broken pipe",
     "No route to host",
     "Network is unreachable",
