@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.heads import kept_current_cluster
+from support.heads import free_port, kept_current_cluster
 from support.runs import BIN, ROOT, steps, wait_until
 
 pytestmark = pytest.mark.integration
@@ -23,12 +22,6 @@ exec "$@"
 SCONTROL = """#!/usr/bin/env bash
 if [ "$1" = show ]; then hostname; else echo "$@" >>"$SCONTROL_LOG"; fi
 """
-
-
-def free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
 
 
 @pytest.fixture
@@ -45,8 +38,8 @@ def slurm(tmp_path) -> Iterator[dict[str, str]]:
         "SLURM_JOB_ID": "17",
         "SLURM_JOB_NODELIST": "here",
         "SCONTROL_LOG": str(tmp_path / "scontrol.log"),
-        "RAY_PORT": free_port(),
-        "RAY_DASHBOARD_PORT": free_port(),
+        "RAY_PORT": str(free_port()),
+        "RAY_DASHBOARD_PORT": str(free_port()),
         "RAY_TMPDIR": short,
         "DS_ACCELERATOR": "cpu",
         "OMP_NUM_THREADS": "1",
