@@ -29,6 +29,7 @@ class Head:
     """One that runs."""
 
     port: int  # of the dashboard
+    gcs: str  # HOST:PORT for ray.init
     log: Path
 
     @property
@@ -37,12 +38,13 @@ class Head:
 
 
 @contextmanager
-def ray_head(*options: str, **environment: str) -> Iterator[Head]:
-    """A head with 4 logical CPUs; it and all its processes are gone at the end."""
+def ray_head(*options: str, cpus: int = 4, gcs: int = 0, **environment: str) -> Iterator[Head]:
+    """A head with logical CPUs; it and all its processes are gone at the end."""
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # socket paths must be short
-    gcs, dashboard, client = (free_port() for _ in range(3))
+    dashboard, client = free_port(), free_port()
+    gcs = gcs or free_port()
     command = [
-        *(str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=4"),
+        *(str(BIN / "ray"), "start", "--head", "--block", f"--num-cpus={cpus}"),
         *("--node-ip-address=127.0.0.1", f"--port={gcs}", f"--ray-client-server-port={client}"),
         *("--include-dashboard=true", f"--dashboard-port={dashboard}"),
         *("--dashboard-agent-listen-port=0", f"--temp-dir={folder}", "--disable-usage-stats"),
@@ -61,7 +63,7 @@ def ray_head(*options: str, **environment: str) -> Iterator[Head]:
             start_new_session=True,
         )
         try:
-            head = Head(dashboard, log)
+            head = Head(dashboard, f"127.0.0.1:{gcs}", log)
             _wait_for(head, process)
             yield head
         finally:
