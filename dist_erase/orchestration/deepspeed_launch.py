@@ -29,9 +29,10 @@ from dist_erase.errors import (
     LOST_CONTACT,
     UserError,
 )
+from dist_erase.orchestration.again import done_already, is_begun
 from dist_erase.orchestration.ending import read_ending
 from dist_erase.orchestration.paths import absolute
-from dist_erase.orchestration.run_folder import CONFIG, END, FAILURE, STOP, lock_of
+from dist_erase.orchestration.run_folder import END, FAILURE, STOP, lock_of
 from dist_erase.orchestration.signals import SAME_SECONDS, SIGTERM
 from dist_erase.orchestration.stop_request import request_stop
 from dist_erase.storage import read_json_lines
@@ -63,14 +64,18 @@ def main(script: Path, arguments: list[str] | None = None) -> int:
     try:
         ours, theirs = _split(sys.argv[1:] if arguments is None else arguments)
         config = _config(theirs)
+        start = ours[1:] if ours[:1] == [_BY] else ["deepspeed", *_port(ours), *ours]
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return EXIT_USER_ERROR
     launch = _Launch(config)
     if _RESUME_OR_START in theirs:
+        done = done_already(config)
+        if done is not None:
+            sys.stderr.write(f"this run has ended before: {done.message}\n")
+            return done.exit_code
         theirs = [word for word in theirs if word != _RESUME_OR_START]
-        theirs += ["--resume"] if launch.is_there() else []
-    start = ours[1:] if ours[:1] == [_BY] else ["deepspeed", *_port(ours), *ours]
+        theirs += ["--resume"] if is_begun(config) else []
     return launch.run([*start, str(script), *theirs])
 
 
@@ -109,10 +114,6 @@ class _Launch:
         self._folder = Path(config.run.dir) / config.run.name
         self._asked: float | None = None  # when SIGTERM came first, by the monotonic clock
         self._twice = False
-
-    def is_there(self) -> bool:
-        """Whether there is a run to resume."""
-        return (self._folder / CONFIG).exists()
 
     def run(self, command: list[str]) -> int:
         """Starts `command` and waits for its end; gives the exit code of the run."""
@@ -183,8 +184,9 @@ class _Launch:
         if self._twice:
             self._twice = False
             process.send_signal(signal.SIGTERM)
-        elif self._asked is not None and self.is_there() and not (self._folder / STOP).exists():
-            request_stop(self._folder, SIGTERM)
+        elif self._asked is not None and is_begun(self._config):
+            if not (self._folder / STOP).exists():
+                request_stop(self._folder, SIGTERM)
 
     def _wait_for_ranks(self) -> None:
         """A signal to the whole job may have ended `deepspeed` before its ranks."""

@@ -133,7 +133,8 @@ def test_pretraining_that_is_stopped_goes_on_to_the_same_model(original, tmp_pat
 @pytest.fixture
 def two_nodes(tmp_path):
     """A head without room for students, and a node for them, as in a pod; another on demand."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3})
+    teachers = {"num_cpus": 3, "resources": {"teacher": 2}}
+    cluster = Cluster(initialize_head=True, head_node_args=teachers)
     log = tmp_path / "node.log"
     words = [str(BIN / "ray"), "start", "--block", "--address", cluster.address, "--num-cpus", "2"]
     words += ["--resources", '{"student": 2}', "--object-store-memory", "100000000"]
@@ -164,7 +165,8 @@ def test_a_drained_node_costs_nothing_where_another_has_room(
     monkeypatch.setenv("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "0.5")
     elsewhere = dataclasses.replace(bench, address=cluster.address)
     folder = bench.folder("drained")
-    process = elsewhere.start("drained", "ray.resources_per_worker={CPU: 1, student: 1}")
+    students = "ray.resources_per_worker={CPU: 1, student: 1}"
+    process = elsewhere.start("drained", students, "ray.teacher_resources={CPU: 1, teacher: 1}")
     wait_for_step(folder, 3, process)
     with held("ray::TeacherReplica"):  # no step is done until the notice has come through
         one_more()
