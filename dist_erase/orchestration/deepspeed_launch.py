@@ -184,9 +184,12 @@ class _Launch:
         if self._twice:
             self._twice = False
             process.send_signal(signal.SIGTERM)
-        elif self._asked is not None and is_begun(self._config):
-            if not (self._folder / STOP).exists():
-                request_stop(self._folder, SIGTERM)
+        elif (
+            self._asked is not None
+            and is_begun(self._config)
+            and not (self._folder / STOP).exists()
+        ):
+            request_stop(self._folder, SIGTERM)
 
     def _wait_for_ranks(self) -> None:
         """A signal to the whole job may have ended `deepspeed` before its ranks."""
