@@ -5,12 +5,13 @@ import json
 import shlex
 from pathlib import Path, PurePosixPath
 
-import cli_surface
 import pytest
+import typer
 import yaml
 from ray._private import ray_constants
 from support.kuberay import problems
 
+from dist_erase.cli.app import app
 from dist_erase.config.launcher import load_launcher
 from dist_erase.config.load import load_config
 from dist_erase.config.run import RunConfig
@@ -96,7 +97,8 @@ def test_retries_go_on_from_the_newest_checkpoint(job):
     words = shlex.split(spec["entrypoint"])
     assert words[:2] == ["dist-erase", "run"]
     assert {"--resume-or-start", "--accept-missed-goals"} <= set(words)
-    known = {option for p in cli_surface.commands()["dist-erase run"].params for option in p.opts}
+    run = typer.main.get_command(app).commands["run"]
+    known = {option for parameter in run.params for option in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= known
     assert spec["submitterConfig"]["backoffLimit"] == 0
     assert spec["backoffLimit"] > 0
