@@ -121,7 +121,9 @@ def read_asked() -> tuple[Config | None, dict[str, Any]]:
 
 
 def _end_with_asker() -> None:
-    sys.stdin.read()
+    # Not sys.stdin.read(): its lock would be held where the interpreter ends.
+    while os.read(sys.stdin.fileno(), 1):
+        pass
     os._exit(1)
 
 
