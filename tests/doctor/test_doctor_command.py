@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from support.erasing import new_model
-from support.runs import BIN
+from support.runs import BIN, wait_until
 
 from dist_erase.orchestration.doctor.probe_ray import check_token, clock_row
 
@@ -155,6 +156,24 @@ def test_a_configuration_that_does_not_fit_is_a_row_and_the_machine_is_looked_at
     assert states(rows, "configuration") == {"fail"}
     assert "train.learning_rat" in rows[0]["found"]
     assert states(rows, "versions") == {"ok"}
+
+
+@pytest.mark.integration
+def test_what_it_started_ends_with_it(sound):
+    process = subprocess.Popen(
+        [str(BIN / "dist-erase"), "doctor", str(sound)], stdout=subprocess.DEVNULL
+    )
+    wait_until(lambda: probes_of(process.pid), "no probe was started")
+    started = probes_of(process.pid)
+    process.kill()
+    process.wait()
+    _, left = psutil.wait_procs(started, timeout=20)
+    assert left == []
+
+
+def probes_of(pid: int) -> list[psutil.Process]:
+    children = psutil.Process(pid).children()
+    return [p for p in children if any("doctor.probe" in word for word in p.cmdline())]
 
 
 @pytest.mark.integration

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -21,7 +23,7 @@ class Probe:
     """A running probe.
 
     Args:
-        module: run as `python -m MODULE`; reads one JSON object, writes rows as JSON lines.
+        module: run as `python -m MODULE`; reads one line of JSON, writes rows as JSON lines.
         name: stands in the row of a probe that fails itself.
         asked: the object; on stdin, since a command line is seen by everybody.
         seconds: deadline, after which the process is killed.
@@ -57,8 +59,9 @@ class Probe:
         self._reader.start()
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(asked))
-            self._process.stdin.close()
+            # It stays open: its end tells the probe that nobody waits any more.
+            self._process.stdin.write(json.dumps(asked) + "\n")
+            self._process.stdin.flush()
         except BrokenPipeError:
             pass  # it has failed already, and its exit code says so
 
@@ -85,9 +88,10 @@ class Probe:
             self._process.kill()
         self._process.wait()
         self._reader.join(timeout=1)
-        for stream in (self._process.stdout, self._process.stderr):
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
-                stream.close()
+                with suppress(BrokenPipeError):
+                    stream.close()
 
     def _end(self) -> None:
         self._late = True
@@ -108,11 +112,19 @@ def asked_of(config: Config | None, **more: Any) -> dict[str, Any]:
 
 def read_asked() -> tuple[Config | None, dict[str, Any]]:
     """In the probe: the configuration, and what else was asked."""
-    asked: dict[str, Any] = json.load(sys.stdin)
+    asked: dict[str, Any] = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_asker, daemon=True).start()
     tree, kind = asked.pop("config"), asked.pop("kind")
     if tree is None:
         return None, asked
     return (PretrainConfig if kind == "pretrain" else RunConfig).model_validate(tree), asked
+
+
+def _end_with_asker() -> None:
+    # Not sys.stdin.read(): its lock would be held where the interpreter ends.
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os._exit(1)
 
 
 def tell(row: Row) -> None:
