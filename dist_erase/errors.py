@@ -94,5 +94,5 @@ class InterruptedRunError(Exception):
 
     def __str__(self) -> str:
         """The one line that the user reads."""
-        where = "before or after its steps" if self.step is None else f"at step {self.step}"
-        return f"stopped {where} by {self.asked.words}; {self.go_on}"
+        where = "" if self.step is None else f" at step {self.step}"
+        return f"stopped{where} by {self.asked.words}; {self.go_on}"
