@@ -110,18 +110,23 @@ def spans(page: Path) -> list[str]:
 
 def commands(script: str) -> Iterator[list[str]]:
     """The words of each simple command of a shell script, without variables set for it."""
-    script = _HEREDOC.sub("", script).replace("\\\n", " ")
-    for line in script.splitlines():
-        line = re.sub(r"(^|\s)#\s.*$", "", line.removeprefix("$ "))
-        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
-        lexer.whitespace_split, lexer.commenters = True, ""
+    for line in _lines(_HEREDOC.sub("", script)):
         words: list[str] = []
-        for word in [*lexer, ";"]:
-            if set(word) <= set("();<>|&"):
+        for word in [*_words(line), ";"]:
+            if _is_operator(word):
                 yield from _simple(words)
                 words = []
             else:
                 words.append(word)
+
+
+def plain_commands(script: str) -> list[list[str]] | None:
+    """The words of each line, if all call `dist-erase` and leave nothing to a shell; else None."""
+    lines = [_words(line) for line in _lines(script)]
+    plain = not re.search(r"[$`]", script) and all(
+        words[0] == "dist-erase" and not any(map(_is_operator, words)) for words in lines
+    )
+    return lines if plain else None
 
 
 def shown_commands(path: Path) -> list[list[str]]:
@@ -134,6 +139,23 @@ def shown_commands(path: Path) -> list[list[str]]:
         lines = [block.text for block in shell_blocks(path)]
         lines += [span for span in spans(path) if re.match(r"(make|dist-erase|deepspeed) ", span)]
     return [words for text in lines for words in commands(text)]
+
+
+def _lines(script: str) -> list[str]:
+    """Continued lines joined; no comments, no empty ones."""
+    lines = script.replace("\\\n", " ").splitlines()
+    bare = [re.sub(r"(^|\s)#\s.*$", "", line.removeprefix("$ ")) for line in lines]
+    return [line for line in bare if line.strip()]
+
+
+def _words(line: str) -> list[str]:
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    return list(lexer)
+
+
+def _is_operator(word: str) -> bool:
+    return set(word) <= set("();<>|&")
 
 
 def _simple(words: list[str]) -> Iterator[list[str]]:
