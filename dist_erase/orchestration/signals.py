@@ -52,6 +52,9 @@ class Sigterm:
         traceback: TracebackType | None,
     ) -> None:
         signal.signal(signal.SIGTERM, self._before)
+        # What a handler raises within a call of Ray comes out of it as the cause of this.
+        if isinstance(error, SystemError) and isinstance(error.__cause__, InterruptedRunError):
+            raise error.__cause__ from None
 
     def asked(self) -> StopAsked | None:
         """Whether it has come; who asks is a loop at work, which will act on it."""

@@ -163,7 +163,7 @@ def test_unknown_key_names_the_nearest(file):
         ("seed", "seed: is not an override. Write key.sub=value, for instance train.lr=1e-5."),
         ("=1", "=1: is not an override."),
         ("train..lr=1", "train..lr=1: is not an override."),
-        ("seed={", "seed={: has a value that is not YAML:"),
+        ("seed={", "seed: has a value that is not YAML:"),
     ],
 )
 def test_one_error_is_one_line(file, override, message):
@@ -175,7 +175,7 @@ def test_one_error_is_one_line(file, override, message):
 def test_override_below_a_value(file):
     write(file, "seed: 3\n")
     assert error_of(file, "seed.x=1") == (
-        "seed.x=1: goes below seed, which is 3 and holds no keys. Mend the key."
+        "seed.x: goes below seed, which is 3 and holds no keys. Mend the key."
     )
 
 
