@@ -25,7 +25,7 @@ def test_nothing_is_asked_without_a_signal():
 
 def test_before_the_first_step_it_ends_the_process():
     with (
-        pytest.raises(InterruptedRunError, match="^stopped by SIGTERM; go on"),
+        pytest.raises(InterruptedRunError, match=r"^stopped by SIGTERM; go on"),
         Sigterm("go on") as sigterm,
         sigterm.training(),
     ):
