@@ -1,6 +1,7 @@
 """A run waits for the nodes that Ray's own autoscaler brings."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -33,6 +34,12 @@ OVERRIDES = (
     "teacher.replicas=1",
 )
 
+COMMANDS = (
+    *("initialization_commands", "setup_commands", "cluster_synced_files"),
+    *("head_setup_commands", "worker_setup_commands"),
+    *("head_start_ray_commands", "worker_start_ray_commands"),
+)
+
 
 def test_room_that_an_autoscaler_brings_is_waited_for(tmp_path):
     port = free_port()
@@ -48,6 +55,8 @@ def test_room_that_an_autoscaler_brings_is_waited_for(tmp_path):
         "provider": {"type": "fake_multinode", "gcs_address": f"127.0.0.1:{port}"},
         "head_node_type": "ray.head.default",
         "available_node_types": types,
+        **{key: {} for key in ("auth", "docker", "file_mounts")},  # `ray up` would fill these in
+        **{key: [] for key in COMMANDS},
     }
     (tmp_path / "cluster.yaml").write_text(json.dumps(cluster))
     wanted = [f"--autoscaling-config={tmp_path}/cluster.yaml"]
@@ -55,6 +64,7 @@ def test_room_that_an_autoscaler_brings_is_waited_for(tmp_path):
     with ray_head(*wanted, cpus=0, gcs=port, **quick) as head:
         done = subprocess.run(
             [sys.executable, "-c", WAIT, head.gcs, ROOT / "configs/quickstart.yaml", *OVERRIDES],
+            env=os.environ | {"RAY_AUTH_MODE": "disabled"},
             capture_output=True,
             text=True,
             timeout=150,

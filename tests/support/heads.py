@@ -57,6 +57,8 @@ def ray_head(*options: str, cpus: int = 4, gcs: int = 0, **environment: str) -> 
             command,
             env=os.environ
             | {"PATH": path, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+            # Open, unless asked: Ray takes a token that it finds in the home folder by itself.
+            | {"RAY_AUTH_MODE": "disabled"}
             | environment,
             stdout=stream,
             stderr=subprocess.STDOUT,
