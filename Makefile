@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 # Runs wait for each other's processes: beside them there is time for another group of tests.
-TWO_AT_ONCE := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+TWO_AT_ONCE := --numprocesses 2 --no-loadscope-reorder
 STARTED := $(shell date +%s)
 
 .PHONY: help setup quickstart test test-fast lint docs generate clean

@@ -2,6 +2,7 @@ import os
 
 import pytest
 import ray
+from support.groups import place_of
 
 
 @pytest.fixture(scope="session")
@@ -23,22 +24,15 @@ os.environ |= {
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Who shares fixtures shares a process; the longest are first: those with the cluster, then
-    the runs without it.
+    """The longest groups come first (see `support.groups`)."""
+    items.sort(key=lambda item: place_of(item.nodeid))
 
-    Only `make test` runs several (pytest-xdist, `--dist loadgroup`).
-    """
 
-    def on_cluster(item):
-        return not {"ray_cluster", "original"}.isdisjoint(item.fixturenames)
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist; only `make test` runs several processes
+def pytest_xdist_make_scheduler(config, log):
+    from support.schedule import ByGroup
 
-    def group(item):
-        return "cluster" if on_cluster(item) else item.path.parent.name
-
-    first = ["cluster", "integration"]
-    items.sort(key=lambda item: first.index(group(item)) if group(item) in first else len(first))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
+    return ByGroup(config, log)
 
 
 def pytest_addoption(parser):
