@@ -80,6 +80,8 @@ def _ending_of(error: BaseException) -> Ending:
             return Ending(exit_code=EXIT_USER_ERROR, message=str(error))
         case InterruptedRunError():
             return Ending(exit_code=EXIT_INTERRUPTED, message=str(error))
+        case SystemError(__cause__=InterruptedRunError() as cause):  # a signal that met Ray
+            return Ending(exit_code=EXIT_INTERRUPTED, message=str(cause))
         case KeyboardInterrupt():
             return Ending(exit_code=EXIT_STOPPED, message="stopped by Ctrl-C")
         case _:

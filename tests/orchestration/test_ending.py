@@ -35,6 +35,14 @@ def test_an_error_is_left_with_its_exit_code_and_goes_on(tmp_path, error, code, 
     assert parse(to_text(metrics.registry.collect())).value("run_exit_code") == code
 
 
+def test_a_signal_that_met_a_call_of_ray_is_an_interruption(tmp_path):
+    stopped = SystemError("returned a result with an exception set")
+    stopped.__cause__ = InterruptedRunError(None, StopAsked("sigterm", "SIGTERM"))
+    with pytest.raises(SystemError), ending(tmp_path, None):
+        raise stopped
+    assert read_ending(tmp_path) == Ending(exit_code=75, message=str(stopped.__cause__))
+
+
 def test_missed_goals_are_left_with_their_words(tmp_path):
     with ending(tmp_path, None) as missed:
         missed += ["forget top-1 is 12.0%, goal below 5.0%", "b"]
