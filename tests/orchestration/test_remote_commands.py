@@ -23,7 +23,7 @@ from dist_erase.orchestration.replay import replay
 pytestmark = pytest.mark.integration  # the run starts DeepSpeed
 TINY = str(Path(__file__).parents[2] / "configs" / "models" / "tiny.json")
 SECRET = "hush0f1e2d3c"
-SETS = {"forget": "forget-000000.tar", "retain": "retain-{000000..000003}.tar"}
+SETS = {"forget": "forget-{000000..000001}.tar", "retain": "retain-{000000..000003}.tar"}
 STEPS = 3
 
 
@@ -55,7 +55,7 @@ def tree(url: str, query: str, runs: Path, digits: Path, model: Path) -> dict[st
     def shards(place: str, pattern: str) -> dict[str, str]:
         return {"shards": f"{url}/{place}/{pattern}{query}"}
 
-    held_out = {"forget": "forget-000000.tar", "retain": "retain-{000000..000001}.tar"}
+    held_out = {"forget": "forget-{000000..000001}.tar", "retain": "retain-{000000..000001}.tar"}
     return {
         "run": {"name": "remote", "dir": str(runs)},
         "model": {"architecture": TINY, "pretrained": f"local-dir:{model}"},
