@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from dist_erase.config.run import RunConfig
 from dist_erase.errors import EXIT_DONE, EXIT_GOAL_MISSED
 from dist_erase.orchestration.ending import Ending, read_ending
-from dist_erase.orchestration.run_folder import CONFIG
+from dist_erase.orchestration.run_folder import CONFIG, folder_of
 
 
 def is_begun(config: RunConfig) -> bool:
     """Whether there is a run to continue."""
-    return (Path(config.run.dir) / config.run.name / CONFIG).exists()
+    return (folder_of(config) / CONFIG).exists()
 
 
 def done_already(config: RunConfig) -> Ending | None:
     """How the run ended, if there is nothing left to do; then to train again would be waste."""
-    end = read_ending(Path(config.run.dir) / config.run.name)
+    end = read_ending(folder_of(config))
     return end if end is not None and end.exit_code in (EXIT_DONE, EXIT_GOAL_MISSED) else None

@@ -32,7 +32,7 @@ from dist_erase.errors import (
 from dist_erase.orchestration.again import done_already, is_begun
 from dist_erase.orchestration.ending import read_ending
 from dist_erase.orchestration.paths import absolute
-from dist_erase.orchestration.run_folder import END, FAILURE, STOP, lock_of
+from dist_erase.orchestration.run_folder import END, FAILURE, STOP, folder_of, lock_of
 from dist_erase.orchestration.signals import SAME_SECONDS, SIGTERM
 from dist_erase.orchestration.stop_request import request_stop
 from dist_erase.storage import read_json_lines
@@ -111,7 +111,7 @@ def _port(ours: list[str]) -> list[str]:
 class _Launch:
     def __init__(self, config: RunConfig) -> None:
         self._config = config
-        self._folder = Path(config.run.dir) / config.run.name
+        self._folder = folder_of(config)
         self._asked: float | None = None  # when SIGTERM came first, by the monotonic clock
         self._twice = False
 

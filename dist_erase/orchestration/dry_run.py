@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from dist_erase.config.run import RunConfig
 from dist_erase.errors import UserError
 from dist_erase.orchestration.cluster import check_room, cluster, resources_in_words
 from dist_erase.orchestration.paths import absolute
-from dist_erase.orchestration.run_folder import index_cache
+from dist_erase.orchestration.run_folder import folder_of, index_cache
 from dist_erase.training.data_plan import plan_run
 from dist_erase.training.recipe import recipe_for_run
 
@@ -26,7 +24,7 @@ def describe(config: RunConfig) -> str:
     recipe = recipe_for_run(config, data)
     recipe.check()
     source = recipe.source
-    folder = Path(config.run.dir) / config.run.name
+    folder = folder_of(config)
     forget, retain = data.forget, data.retain
     assert forget is not None
     left_out = f"{forget.order.left_out} forget, {retain.order.left_out} retain"

@@ -16,7 +16,7 @@ from dist_erase.observability.snapshot import SnapshotWriter
 from dist_erase.orchestration.ending import ending
 from dist_erase.orchestration.measuring import embed_held_out
 from dist_erase.orchestration.paths import absolute
-from dist_erase.orchestration.run_folder import claim, index_cache, state_of
+from dist_erase.orchestration.run_folder import claim, folder_of, index_cache, state_of
 from dist_erase.orchestration.signals import Sigterm
 from dist_erase.orchestration.single import single_rank
 from dist_erase.orchestration.stop_request import stop_requested
@@ -51,7 +51,7 @@ def pretrain(config: PretrainConfig, *, overwrite: bool) -> Pretrained:
     """
     config = absolute(config)
     state = state_of(config)
-    folder = Path(config.run.dir) / config.run.name
+    folder = folder_of(config)
     result = folder / _RESULT
     if state == "same" and result.exists() and not overwrite:
         return _read(result, folder)

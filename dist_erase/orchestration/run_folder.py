@@ -13,6 +13,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from dist_erase.config.explain import config_hash
+from dist_erase.config.load import flat
 from dist_erase.config.run import PretrainConfig, RunConfig
 from dist_erase.config.secrets import recorded
 from dist_erase.errors import UserError
@@ -59,6 +60,11 @@ _MAY_CHANGE = (
 _PATHS = ("shards", "classes", "architecture", "pretrained")
 
 
+def folder_of(config: RunConfig | PretrainConfig) -> Path:
+    """The run folder, whether it is there or not."""
+    return Path(config.run.dir) / config.run.name
+
+
 def check_claim(
     config: RunConfig | PretrainConfig, *, resume: bool = False, overwrite: bool = False
 ) -> Path:
@@ -68,7 +74,7 @@ def check_claim(
         UserError: it holds another run, there is nothing to resume, or the configuration
             differs in what a resumed run may not change.
     """
-    folder = Path(config.run.dir) / config.run.name
+    folder = folder_of(config)
     stored = folder / CONFIG
     if resume and overwrite:
         raise UserError("--resume", "is given with --overwrite.", "Choose one of them.")
@@ -160,7 +166,7 @@ def state_of(
     config: RunConfig | PretrainConfig,
 ) -> Literal["absent", "same", "other"]:
     """Whether the run folder holds this very configuration."""
-    stored = Path(config.run.dir) / config.run.name / CONFIG
+    stored = folder_of(config) / CONFIG
     if not stored.exists():
         return "absent"
     saved = json.loads(stored.read_text(encoding="utf-8"))
@@ -168,7 +174,7 @@ def state_of(
 
 
 def _refuse_changes(old: dict[str, Any], config: RunConfig | PretrainConfig) -> None:
-    before, now = _flat(old), _flat(recorded(config.model_dump(mode="json")))
+    before, now = flat(old), flat(recorded(config.model_dump(mode="json")))
     changed = [
         key
         for key in sorted(before.keys() | now.keys())
@@ -183,16 +189,6 @@ def _refuse_changes(old: dict[str, Any], config: RunConfig | PretrainConfig) -> 
             f"the configuration differs from the run's own ({listed}).",
             "Put these back, or start another run under another run.name.",
         )
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def index_cache(config: RunConfig | PretrainConfig) -> Path:

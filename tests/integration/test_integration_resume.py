@@ -3,7 +3,7 @@ import signal
 import open_clip
 import pytest
 import torch
-from support.runs import counted, finish, rows, steps, wait_for_step, weights
+from support.runs import counted, finish, largest_difference, rows, steps, wait_for_step
 
 from dist_erase.batch import ImageSpec
 from dist_erase.config.source import SourceConfig
@@ -38,11 +38,6 @@ def assert_close_to(folder, reference, digits, after):
 def saved(folder):
     """Steps of the checkpoints, the oldest first."""
     return sorted(int(path.name.split("-")[1]) for path in (folder / "checkpoints").glob("step-*"))
-
-
-def largest_difference(folder, reference):
-    one, other = weights(folder), weights(reference)
-    return max(float((one[name] - other[name]).abs().max()) for name in one)
 
 
 def test_an_interrupted_run_resumes_on_one_worker_to_the_same_weights(bench, sgd_reference, sgd):

@@ -4,18 +4,11 @@ import subprocess
 import open_clip
 import pytest
 import torch
-from support.runs import BIN, counted, rows, steps, weights
+from support.runs import BIN, assert_same_weights, counted, rows, steps, weights
 
 from dist_erase.orchestration.replay import replay
 
 pytestmark = pytest.mark.integration
-
-
-def assert_same_weights(one, other):
-    a, b = weights(one), weights(other)
-    assert a.keys() == b.keys()
-    different = [name for name in a if not torch.equal(a[name], b[name])]
-    assert different == []
 
 
 def test_a_run_ends_with_model_and_report(reference):

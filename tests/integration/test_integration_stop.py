@@ -13,20 +13,19 @@ import time
 import psutil
 import pytest
 import ray
-import torch
 import yaml
 from ray.cluster_utils import Cluster
 from support.ports import free_port
 from support.runs import (
     BIN,
     ROOT,
+    assert_same_weights,
     finish,
     held,
     rows,
     steps,
     wait_for_step,
     wait_until,
-    weights,
 )
 
 pytestmark = pytest.mark.integration
@@ -34,11 +33,6 @@ LAUNCH = [sys.executable, str(ROOT / "launchers" / "deepspeed" / "launch.py")]
 TORCHRUN = ["--by", str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # as the run that is compared with
 RANK = "launchers/deepspeed/unlearn.py"
-
-
-def same_weights(one, other):
-    a, b = weights(one), weights(other)
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def told(folder, event):
@@ -128,7 +122,7 @@ def test_pretraining_that_is_stopped_goes_on_to_the_same_model(original, tmp_pat
     last = f"stopped at step {stopped} by SIGTERM; the same command goes on"
     assert output.rstrip().endswith(last)
     finish(start(*command))
-    assert same_weights(folder, original.parent)
+    assert_same_weights(folder, original.parent)
 
 
 @pytest.fixture
@@ -182,5 +176,5 @@ def test_a_drained_node_costs_nothing_where_another_has_room(
     assert starts[1]["step"] == next(
         row["step"] for row in rows(folder) if row.get("event") == "interrupted"
     )
-    assert same_weights(folder, reference[0])
+    assert_same_weights(folder, reference[0])
     assert ray.is_initialized()  # the tests' own cluster was left alone

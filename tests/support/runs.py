@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -177,6 +178,20 @@ def tree(folder: Path) -> dict[str, bytes]:
 def weights(folder: Path) -> dict[str, Tensor]:
     """The exported model's tensors."""
     return load_file(folder / "model" / "open_clip_model.safetensors")
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    """Bit by bit; AssertionError that names the tensors that differ."""
+    a, b = weights(one), weights(other)
+    assert a.keys() == b.keys()
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+
+
+def largest_difference(one: Path, other: Path) -> float:
+    """Of any two elements of the exported models."""
+    a, b = weights(one), weights(other)
+    assert a.keys() == b.keys()
+    return max(float((a[name] - b[name]).abs().max()) for name in a)
 
 
 def _newest(title: str) -> int:
