@@ -4,6 +4,8 @@ import pytest
 import ray
 from support.groups import place_of
 
+pytest_plugins = ["support.light"]
+
 
 @pytest.fixture(scope="session")
 def ray_cluster():

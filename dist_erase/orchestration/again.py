@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
+from dist_erase.config.load import flat
 from dist_erase.config.run import RunConfig
 from dist_erase.errors import EXIT_DONE, EXIT_GOAL_MISSED
 from dist_erase.orchestration.ending import Ending, read_ending
 from dist_erase.orchestration.run_folder import CONFIG, folder_of
+
+_LENGTH = ("train.epochs", "train.max_steps", "train.max_forget_passes")
 
 
 def is_begun(config: RunConfig) -> bool:
@@ -14,6 +19,14 @@ def is_begun(config: RunConfig) -> bool:
 
 
 def done_already(config: RunConfig) -> Ending | None:
-    """How the run ended, if there is nothing left to do; then to train again would be waste."""
-    end = read_ending(folder_of(config))
-    return end if end is not None and end.exit_code in (EXIT_DONE, EXIT_GOAL_MISSED) else None
+    """How the run ended, if there is nothing left to do; then to train again would be waste.
+
+    A run that is to be of another length than it was has something left to do.
+    """
+    folder = folder_of(config)
+    end = read_ending(folder)
+    if end is None or end.exit_code not in (EXIT_DONE, EXIT_GOAL_MISSED):
+        return None
+    stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["config"]
+    before, now = flat(stored), flat(config.model_dump(mode="json"))
+    return end if all(before.get(key) == now.get(key) for key in _LENGTH) else None

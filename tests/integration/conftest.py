@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 import yaml
-from support.erasing import new_model
 from support.leaks import PASSWORD, SIGNATURE, command_lines
+from support.light import erasing
 from support.ports import free_port
 from support.prometheus import INSTALLED, prometheus
 from support.runs import (
@@ -26,15 +26,6 @@ from support.runs import (
 )
 from support.scraping import scrape_until_done
 from support.web import web_server
-
-from dist_erase.data.build.digits import build_digits
-
-
-@pytest.fixture(scope="session")
-def digits(tmp_path_factory):
-    out = tmp_path_factory.mktemp("data") / "digits"
-    build_digits(out)
-    return out
 
 
 @pytest.fixture(scope="session")
@@ -71,37 +62,6 @@ def original(digits, tmp_path_factory):
     return runs / "tiny" / "model"
 
 
-def erasing(digits, original, runs):
-    """A configuration of few and slow steps, so that a signal meets the run alive."""
-    sets = {"forget": "forget-*.tar", "retain": "retain-*.tar"}
-    return {
-        "run": {"dir": str(runs)},
-        "model": {
-            "architecture": str(ROOT / "configs/models/tiny.json"),
-            "pretrained": f"local-dir:{original}",
-        },
-        "data": {
-            **{n: {"shards": f"{digits}/train/{p}"} for n, p in sets.items()},
-            "eval": {n: {"shards": f"{digits}/eval/{p}"} for n, p in sets.items()},
-            "classes": f"{digits}/classes.json",
-            "workers": 1,
-        },
-        "train": {
-            "forget_batch": 8,
-            "retain_batch": 16,
-            "micro_batch": 4,
-            "max_steps": 16,
-            "lr": 1e-3,
-            "warmup_steps": 2,
-            "precision": "fp32",
-            "checkpoint": {"every_steps": 4, "keep_last": 10},
-        },
-        "teacher": {"replicas": 2, "dtype": "fp32"},
-        "ray": {"workers": 2},
-        "observe": {"grace_seconds": 0},
-    }
-
-
 @pytest.fixture(scope="session")
 def bench(digits, original, ray_cluster, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
@@ -111,46 +71,12 @@ def bench(digits, original, ray_cluster, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def light(digits, tmp_path_factory):
-    """A bench of its own for tests beside those on the cluster: no Ray, and an untrained model.
-
-    There is no floor, below which such a model begins.
-    """
-    runs = tmp_path_factory.mktemp("light")
-    model = new_model(str(ROOT / "configs/models/tiny.json"), runs / "original" / "model")
-    tree = erasing(digits, model, runs) | {"objective": {"forget": {"floor": "none"}}}
-    config = runs / "erase.yaml"
-    config.write_text(yaml.safe_dump(tree))
-    return Bench(config=config, runs=runs, address="")
-
-
-@pytest.fixture(scope="session")
-def light_reference(light, sgd):
-    """Two processes by the deepspeed launcher, as `sgd_reference`."""
-    light.run("reference", *sgd, deepspeed=2)
-    return light.folder("reference")
-
-
-@pytest.fixture(scope="session")
 def reference(bench):
     """An undisturbed run (AdamW, two workers, ZeRO-2), scraped while it ran."""
     process = bench.start("reference")
     scraped, output = scrape_until_done(process, bench.folder("reference"))
     assert process.returncode == 0, output
     return bench.folder("reference"), scraped, output
-
-
-@pytest.fixture(scope="session")
-def sgd():
-    """What makes steps comparable over numbers of ranks: Adam turns noise into steps."""
-    return ("train.optimizer=sgd", "train.lr=0.05", "train.grad_clip=0")
-
-
-@pytest.fixture(scope="session")
-def sgd_reference(bench, sgd):
-    """By the deepspeed launcher: two processes, ZeRO-2, no Ray, teacher in-process."""
-    bench.run("sgd", *sgd, deepspeed=2)
-    return bench.folder("sgd")
 
 
 @pytest.fixture(scope="session")

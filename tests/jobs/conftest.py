@@ -7,12 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.erasing import new_model
 from support.heads import Head, ray_head
 from support.proxy import Proxy
 from support.runs import BIN, ROOT
-
-from dist_erase.data.build.digits import build_digits
 
 
 class Station:
@@ -55,37 +52,24 @@ def head() -> Iterator[Head]:
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory) -> Path:
-    """A folder that jobs are sent from; the digits and an untrained model lie elsewhere."""
-    far = tmp_path_factory.mktemp("far")
-    build_digits(far / "digits")
-    new_model(str(ROOT / "configs/models/tiny.json"), far / "original")
+def home(light, digits, sgd, tmp_path_factory) -> Path:
+    """A folder that jobs are sent from; the digits and the original model lie elsewhere.
+
+    Its run is that of `light_reference`.
+    """
     home = tmp_path_factory.mktemp("home")
-    (home / "tiny.json").write_text((ROOT / "configs/models/tiny.json").read_text())
-    (home / "classes.json").write_text((far / "digits/classes.json").read_text())
-    sets = {"forget": "forget-*.tar", "retain": "retain-*.tar"}
-    tree = {
-        "run": {"name": "seven", "dir": str(home / "runs")},
-        "model": {"architecture": "tiny.json", "pretrained": f"local-dir:{far}/original"},
-        "data": {
-            **{n: {"shards": f"{far}/digits/train/{p}"} for n, p in sets.items()},
-            "eval": {n: {"shards": f"{far}/digits/eval/{p}"} for n, p in sets.items()},
-            "classes": "classes.json",
-            "workers": 1,
-        },
-        "train": {
-            "forget_batch": 8,
-            "retain_batch": 16,
-            "micro_batch": 4,
-            "epochs": 1000,
-            "max_steps": 3000,
-            "precision": "fp32",
-            "checkpoint": {"every_steps": 1000},
-        },
-        "teacher": {"kind": "local", "dtype": "fp32"},
-        "ray": {"workers": 1, "address": "local"},  # of no effect: the job's own cluster is meant
-        "observe": {"grace_seconds": 0},
-    }
+    tree = yaml.safe_load(light.config.read_text())
+    for key, name, source in (
+        ("model", "architecture", ROOT / "configs/models/tiny.json"),
+        ("data", "classes", digits / "classes.json"),
+    ):
+        (home / source.name).write_text(source.read_text())
+        tree[key][name] = source.name
+    tree["run"] = {"name": "seven", "dir": str(home / "runs")}
+    tree["teacher"]["kind"] = "local"
+    tree["ray"]["address"] = "local"  # of no effect: the job's own cluster is meant
+    for key, value in (word.removeprefix("train.").split("=") for word in sgd):
+        tree["train"][key] = yaml.safe_load(value)
     (home / "erase.yaml").write_text(yaml.safe_dump(tree))
     return home
 

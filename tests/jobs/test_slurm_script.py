@@ -13,9 +13,11 @@ import psutil
 import pytest
 from support.heads import kept_current_cluster
 from support.ports import free_port
-from support.runs import BIN, ROOT, steps, wait_until
+from support.runs import BIN, ROOT, rows, saved, steps, wait_until
 
 pytestmark = pytest.mark.integration
+LONG = ("ray.workers=1", "train.epochs=1000", "train.max_steps=3000")
+LONG += ("train.checkpoint.every_steps=1000",)
 SRUN = """#!/usr/bin/env bash
 while [[ $1 == --* ]]; do shift; done
 exec "$@"
@@ -53,7 +55,7 @@ def test_a_run_that_is_told_to_end_is_queued_again_with_a_checkpoint(home, slurm
     script = ROOT / "launchers/ray/slurm/ray.sbatch"
     with kept_current_cluster(), (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
-            [script, "erase.yaml", "run.name=slurm"],
+            [script, "erase.yaml", "run.name=slurm", *LONG],
             cwd=home,
             env=slurm | {"SLURM_SUBMIT_DIR": str(home)},
             stdout=log,
@@ -71,7 +73,10 @@ def test_a_run_that_is_told_to_end_is_queued_again_with_a_checkpoint(home, slurm
         finally:
             end_session(process.pid)
     assert (tmp_path / "scontrol.log").read_text() == "requeue 17\n"
-    assert list((folder / "checkpoints").glob("step-*"))
+    last = max(steps(folder))
+    assert f"stopped at step {last} by SIGTERM; `dist-erase run ... --resume` goes on" in said()
+    assert saved(folder) == [last]
+    assert [row for row in rows(folder) if row.get("event") == "interrupted"]
     assert json.loads((folder / "end.json").read_text())["exit_code"] == 75
     token = home / ".ray-slurm/17/token"
     assert token.stat().st_mode & 0o077 == 0

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from dist_erase.config.load import load_config
+from dist_erase.config.run import RunConfig
 from dist_erase.errors import InterruptedRunError, StopAsked, UserError
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.scrape import parse
 from dist_erase.observability.snapshot import to_text
+from dist_erase.orchestration.again import done_already
 from dist_erase.orchestration.ending import Ending, ending, read_ending
 
 
@@ -62,13 +65,44 @@ def test_what_cannot_be_read_is_no_ending(tmp_path):
     assert read_ending(tmp_path) is None
 
 
-@pytest.mark.parametrize(("left", "code", "accepting"), [(0, 0, 0), (3, 3, 0)])
-def test_a_run_that_is_done_is_not_begun_again(command_line, tmp_path, left, code, accepting):
-    """Goals that were missed may be accepted, by a launcher that tries again on any code but 0."""
+@pytest.fixture
+def quickstart(tmp_path):
+    """The run `r` of the quickstart, which ended with a code; the configuration with overrides."""
+    file = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+    where = [f"run.dir={tmp_path}", "run.name=r"]
     (tmp_path / "r").mkdir()
-    (tmp_path / "r" / "end.json").write_text(json.dumps({"exit_code": left, "message": "so"}))
-    config = str(Path(__file__).parents[2] / "configs" / "quickstart.yaml")
-    again = ["run", config, "--resume-or-start", f"run.dir={tmp_path}", "run.name=r"]
+
+    def with_overrides(*overrides):
+        return load_config(file, [*where, *overrides], RunConfig).config
+
+    def ended(code):
+        stored = {"config": with_overrides().model_dump(mode="json")}
+        (tmp_path / "r" / "config.json").write_text(json.dumps(stored))
+        (tmp_path / "r" / "end.json").write_text(json.dumps({"exit_code": code, "message": "so"}))
+        return ["run", str(file), "--resume-or-start", *where]
+
+    return ended, with_overrides
+
+
+@pytest.mark.parametrize(("left", "code", "accepting"), [(0, 0, 0), (3, 3, 0)])
+def test_a_run_that_is_done_is_not_begun_again(command_line, quickstart, left, code, accepting):
+    """Goals that were missed may be accepted, by a launcher that tries again on any code but 0."""
+    again = quickstart[0](left)
     said = "this run has ended before: so\n"
     assert command_line(*again)[:2] == (code, said)
     assert command_line(*again, "--accept-missed-goals")[:2] == (accepting, said)
+
+
+@pytest.mark.parametrize("longer", ["train.max_steps=9999", "train.epochs=99"])
+def test_a_run_that_is_done_goes_on_if_it_is_to_be_longer(quickstart, longer):
+    ended, with_overrides = quickstart
+    ended(3)
+    assert done_already(with_overrides("ray.workers=1"))
+    assert done_already(with_overrides(longer)) is None
+
+
+@pytest.mark.parametrize("code", [1, 2, 75, 130])
+def test_a_run_that_broke_off_is_not_done(quickstart, code):
+    ended, with_overrides = quickstart
+    ended(code)
+    assert done_already(with_overrides()) is None

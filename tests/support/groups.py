@@ -4,13 +4,14 @@ from __future__ import annotations
 
 LONGEST = ("cluster", "hosts")  # in this order, before all others
 _GROUPS = {
-    "tests/integration/test_integration_docs.py": "hosts",  # both start from runs without Ray
+    "tests/integration/test_integration_docs.py": "hosts",  # they start from runs without Ray
     "tests/integration/test_integration_hosts.py": "hosts",
     "tests/orchestration/test_cluster_room.py": "cluster",
     "tests/orchestration/test_node_exporters.py": "cluster",
     "tests/orchestration/test_signals.py": "cluster",
     "tests/doctor": "cluster",
     "tests/integration": "cluster",
+    "tests/jobs": "hosts",
     "tests/messages": "cluster",
     "tests/teacher": "cluster",
 }

@@ -102,6 +102,11 @@ def steps(folder: Path) -> dict[int, dict]:
     return {row["step"]: row for row in rows(folder) if "event" not in row}
 
 
+def saved(folder: Path) -> list[int]:
+    """Steps of the checkpoints, the oldest first."""
+    return sorted(int(path.name.split("-")[1]) for path in folder.glob("checkpoints/step-*"))
+
+
 def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> None:
     """Waits until `step` is done."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
