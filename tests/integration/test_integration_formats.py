@@ -55,8 +55,8 @@ def check(section: str, found: set[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(reference):
-    return reference[0]
+def folder(killed):
+    return killed
 
 
 def test_the_run_folder_holds_what_is_told(folder):

@@ -1,7 +1,7 @@
 import open_clip
 import pytest
 import torch
-from support.runs import largest_difference, steps
+from support.runs import steps
 
 from dist_erase.batch import ImageSpec
 from dist_erase.config.source import SourceConfig
@@ -33,15 +33,8 @@ def assert_close_to(folder, reference, digits, after):
         assert (one * other).sum(1).min() >= 0.9999
 
 
-def test_the_deepspeed_launcher_resumes_a_ray_run(bench, reference, digits):
-    bench.cut("reference", 4, "launcher-1")
-    bench.run("launcher-1", "--resume", "train.zero_stage=3", deepspeed=1)
-    assert min(steps(bench.folder("launcher-1"))) == 5
-    assert_close_to(bench.folder("launcher-1"), reference[0], digits, after=4)
-
-
-def test_two_ranks_train_alike_on_ray_and_by_the_deepspeed_launcher(bench, reference, digits):
-    """From the first step to the last, undisturbed, with AdamW; not one bit is another."""
-    bench.run("launcher-2", deepspeed=2)
-    assert_close_to(bench.folder("launcher-2"), reference[0], digits, after=0)
-    assert largest_difference(bench.folder("launcher-2"), reference[0]) == 0.0
+def test_the_deepspeed_launcher_resumes_a_ray_run(bench, killed, reference, digits):
+    bench.cut("killed", 4, "launcher")
+    bench.run("launcher", "--resume", "train.zero_stage=3", deepspeed=1)
+    assert min(steps(bench.folder("launcher"))) == 5
+    assert_close_to(bench.folder("launcher"), reference[0], digits, after=4)

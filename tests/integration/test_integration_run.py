@@ -12,7 +12,7 @@ pytestmark = pytest.mark.integration
 
 
 def test_a_run_ends_with_model_and_report(reference):
-    folder, _, output = reference
+    folder, output = reference
     report = json.loads((folder / "report.json").read_text())
     for when in ("before", "after"):
         for name in ("forget", "retain"):
@@ -38,7 +38,7 @@ def test_a_run_ends_with_model_and_report(reference):
 
 
 def test_the_model_loads_strictly_in_open_clip(reference):
-    folder, _, _ = reference
+    folder, _ = reference
     name = f"local-dir:{folder / 'model'}"
     model, _, preprocess = open_clip.create_model_and_transforms(name)
     saved = weights(folder)
@@ -47,29 +47,11 @@ def test_the_model_loads_strictly_in_open_clip(reference):
     assert preprocess is not None
 
 
-def test_every_process_of_a_run_is_scraped_from_one_address(reference):
-    _, scraped, output = reference
-    assert "metrics: http://127.0.0.1:" in output
-    for role in ("driver", "student", "teacher"):
-        assert f'role="{role}"' in scraped
-    for family in (
-        "dist_erase_loss",
-        "dist_erase_matched_similarity",
-        "dist_erase_learning_rate",
-        "dist_erase_samples_total",
-        "dist_erase_phase_seconds_total",
-        "dist_erase_teacher_request_seconds_count",
-        "dist_erase_teacher_replica_pairs_total",
-        "dist_erase_checkpoint_seconds_count",
-    ):
-        assert f"\n{family}{{" in scraped, family
-
-
-def test_students_teachers_and_driver_are_processes_of_their_own(reference):
-    snapshots = (reference[0] / "metrics").glob("*.prom")
+def test_students_teachers_and_driver_are_processes_of_their_own(killed):
+    snapshots = (killed / "metrics").glob("*.prom")
     roles, pids = zip(*(path.stem.rsplit("-", 1) for path in snapshots), strict=True)
-    assert sorted(roles) == ["driver-0", "student-0", "student-1", "teacher-0", "teacher-1"]
-    assert len(set(pids)) == 5
+    assert set(roles) == {"driver-0", "student-0", "student-1", "teacher-0", "teacher-1"}
+    assert len(set(pids)) == len(pids)
 
 
 def test_each_step_leaves_one_row(reference):
@@ -84,7 +66,7 @@ def test_each_step_leaves_one_row(reference):
 
 
 def test_every_step_is_replayed_identically(reference):
-    folder, _, _ = reference
+    folder, _ = reference
     for step, row in steps(folder).items():
         assert replay(folder, step).digest == row["batch"]
 
@@ -93,10 +75,9 @@ def test_a_step_of_pretraining_is_replayed_identically(original):
     assert replay(original.parent, 150).verdict == "identical"
 
 
-def test_a_killed_teacher_is_replaced(killed, reference):
+def test_a_killed_teacher_is_replaced(killed):
     assert counted(killed, "dist_erase_teacher_failures_total") >= 1
     assert counted(killed, "dist_erase_teacher_resubmissions_total") >= 1
-    assert counted(reference[0], "dist_erase_teacher_resubmissions_total") == 0
 
 
 def test_a_killed_worker_resumes_from_a_checkpoint(killed):
@@ -106,8 +87,15 @@ def test_a_killed_worker_resumes_from_a_checkpoint(killed):
     assert [done[step]["attempt"] for step in (1, 16)] == [1, 2]
 
 
-def test_neither_deaths_nor_measuring_change_the_result(killed, reference):
+def test_neither_ray_nor_deaths_nor_measuring_change_the_result(killed, reference):
+    """From the first step to the last; not one bit of the weights is another."""
     assert_same_weights(killed, reference[0])
+    ours, theirs = steps(killed), steps(reference[0])
+    assert [row["batch"] for row in ours.values()] == [row["batch"] for row in theirs.values()]
+    for step, row in theirs.items():
+        assert ours[step]["loss"] == pytest.approx(row["loss"], rel=1e-6)
+    one, other = (json.loads((f / "report.json").read_text()) for f in (killed, reference[0]))
+    assert [one[when] for when in ("before", "after")] == [other["before"], other["after"]]
 
 
 def test_stage_3_in_bf16_runs_to_the_end(stage3):

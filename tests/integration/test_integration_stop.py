@@ -1,28 +1,20 @@
 """Runs that are stopped from outside, in every way, and go on to the very same weights."""
 
-import contextlib
-import dataclasses
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
-import ray
 import yaml
-from ray.cluster_utils import Cluster
 from support.ports import free_port
 from support.runs import (
     BIN,
     ROOT,
     assert_same_weights,
     finish,
-    held,
-    rows,
     steps,
     wait_for_step,
     wait_until,
@@ -33,10 +25,6 @@ LAUNCH = [sys.executable, str(ROOT / "launchers" / "deepspeed" / "launch.py")]
 TORCHRUN = ["--by", str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # as the run that is compared with
 RANK = "launchers/deepspeed/unlearn.py"
-
-
-def told(folder, event):
-    return [row["message"] for row in rows(folder) if row.get("event") == event]
 
 
 def end_of(folder):
@@ -123,58 +111,3 @@ def test_pretraining_that_is_stopped_goes_on_to_the_same_model(original, tmp_pat
     assert output.rstrip().endswith(last)
     finish(start(*command))
     assert_same_weights(folder, original.parent)
-
-
-@pytest.fixture
-def two_nodes(tmp_path):
-    """A head without room for students, and a node for them, as in a pod; another on demand."""
-    teachers = {"num_cpus": 3, "resources": {"teacher": 2}}
-    cluster = Cluster(initialize_head=True, head_node_args=teachers)
-    log = tmp_path / "node.log"
-    words = [str(BIN / "ray"), "start", "--block", "--address", cluster.address, "--num-cpus", "2"]
-    words += ["--resources", '{"student": 2}', "--object-store-memory", "100000000"]
-    words += ["--dashboard-agent-listen-port", "0", "--disable-usage-stats"]
-    drain = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "110"}  # as in launchers/ray/kuberay
-    with log.open("wb") as stream:
-        node = subprocess.Popen(words, env=os.environ | drain, stdout=stream, stderr=stream)
-    try:
-        wait_until(
-            lambda: "Ray runtime started" in log.read_text() or node.poll() is not None, "no node"
-        )
-        assert node.poll() is None, log.read_text()
-        yield cluster, node, lambda: cluster.add_node(num_cpus=2, resources={"student": 2})
-    finally:
-        if node.poll() is None:
-            family = [*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid)]
-            for process in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-        node.wait()
-        cluster.shutdown()
-
-
-def test_a_drained_node_costs_nothing_where_another_has_room(
-    bench, reference, two_nodes, monkeypatch
-):
-    cluster, node, one_more = two_nodes
-    monkeypatch.setenv("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "0.5")
-    elsewhere = dataclasses.replace(bench, address=cluster.address)
-    folder = bench.folder("drained")
-    students = "ray.resources_per_worker={CPU: 1, student: 1}"
-    process = elsewhere.start("drained", students, "ray.teacher_resources={CPU: 1, teacher: 1}")
-    wait_for_step(folder, 3, process)
-    with held("ray::TeacherReplica"):  # no step is done until the notice has come through
-        one_more()
-        node.send_signal(signal.SIGTERM)  # Kubernetes' word to a pod; Ray drains the node
-        time.sleep(6)
-    output = finish(process)
-    (message,) = told(folder, "interrupted")
-    assert re.match(r"asked to stop by the drain of node \w{8} \(ranks 0, 1\)", message)
-    assert "going on on other nodes" in output
-    starts = [row for row in rows(folder) if row.get("event") == "start"]
-    assert len(starts) == 2
-    assert starts[1]["step"] == next(
-        row["step"] for row in rows(folder) if row.get("event") == "interrupted"
-    )
-    assert_same_weights(folder, reference[0])
-    assert ray.is_initialized()  # the tests' own cluster was left alone
