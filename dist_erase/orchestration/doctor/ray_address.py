@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 from dist_erase.config.run import RunConfig
 from dist_erase.orchestration.doctor.leftovers import CURRENT_CLUSTER
 from dist_erase.orchestration.doctor.needs import Config
 from dist_erase.orchestration.doctor.row import Row, fail, ok
+from dist_erase.orchestration.ray_token import token_file
 
 _KNOCK_SECONDS = 3.0
-_TOKEN = Path(".ray/auth_token")
 _START = "Start one with `ray start --head`, give its HOST:PORT, or set ray.address=local."
 
 
@@ -80,11 +79,8 @@ def token_here() -> str | None:
         return None
     if os.environ.get("RAY_AUTH_TOKEN"):
         return "RAY_AUTH_TOKEN"
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    if path:
-        return path if Path(path).is_file() else None
-    default = Path.home() / _TOKEN
-    return f"~/{_TOKEN}" if default.is_file() else None
+    path = token_file()
+    return str(path) if path.is_file() else None
 
 
 def _noted() -> str | None:

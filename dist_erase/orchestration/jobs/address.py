@@ -20,6 +20,7 @@ from dist_erase.config.launcher import Launcher, ways_in
 from dist_erase.config.secrets import has_login, public
 from dist_erase.data.source.attempts import within
 from dist_erase.errors import UserError
+from dist_erase.orchestration.ray_token import token_file
 
 _ANSWER_SECONDS = 15.0
 _PORT = 8265
@@ -141,8 +142,7 @@ def _check_own_token(address: str, launcher: Launcher) -> None:
         )
     if os.environ.get("RAY_AUTH_TOKEN"):
         return
-    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    path = token_file()
     try:
         found = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
