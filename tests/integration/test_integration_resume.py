@@ -1,7 +1,12 @@
+import json
+import signal
+import subprocess
+
 import open_clip
 import pytest
 import torch
-from support.runs import steps
+import yaml
+from support.runs import BIN, assert_same_weights, finish, steps, wait_for_step
 
 from dist_erase.batch import ImageSpec
 from dist_erase.config.source import SourceConfig
@@ -38,3 +43,26 @@ def test_the_deepspeed_launcher_resumes_a_ray_run(bench, killed, reference, digi
     bench.run("launcher", "--resume", "train.zero_stage=3", deepspeed=1)
     assert min(steps(bench.folder("launcher"))) == 5
     assert_close_to(bench.folder("launcher"), reference[0], digits, after=4)
+
+
+def start(command):
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_pretraining_that_is_stopped_goes_on_to_the_same_model(original, tmp_path):
+    tree = json.loads((original.parent / "config.json").read_text())["config"]
+    tree["run"] |= {"name": "again", "dir": str(tmp_path)}
+    config = tmp_path / "pretrain.yaml"
+    config.write_text(yaml.safe_dump(tree))
+    command = [str(BIN / "dist-erase"), "pretrain", str(config)]
+    folder = tmp_path / "again"
+    process = start(command)
+    wait_for_step(folder, 5, process)
+    process.send_signal(signal.SIGTERM)
+    output = finish(process, expect=75)
+    stopped = max(steps(folder))
+    assert stopped < 150
+    last = f"stopped at step {stopped} by SIGTERM; the same command goes on"
+    assert output.rstrip().endswith(last)
+    finish(start(command))
+    assert_same_weights(folder, original.parent)

@@ -8,12 +8,10 @@ import sys
 
 import psutil
 import pytest
-import yaml
 from support.ports import free_port
 from support.runs import (
     BIN,
     ROOT,
-    assert_same_weights,
     finish,
     steps,
     wait_for_step,
@@ -92,22 +90,3 @@ def test_a_launch_that_is_stopped_three_times_goes_on_with_the_same_steps(
     assert max(done) >= second + 2
     for step, row in done.items():
         assert (row["loss"], row["batch"]) == (expected[step]["loss"], expected[step]["batch"])
-
-
-def test_pretraining_that_is_stopped_goes_on_to_the_same_model(original, tmp_path):
-    tree = json.loads((original.parent / "config.json").read_text())["config"]
-    tree["run"] |= {"name": "again", "dir": str(tmp_path)}
-    config = tmp_path / "pretrain.yaml"
-    config.write_text(yaml.safe_dump(tree))
-    command = [str(BIN / "dist-erase"), "pretrain", str(config)]
-    folder = tmp_path / "again"
-    process = start(*command)
-    wait_for_step(folder, 5, process)
-    process.send_signal(signal.SIGTERM)
-    output = finish(process, expect=75)
-    stopped = max(steps(folder))
-    assert stopped < 150
-    last = f"stopped at step {stopped} by SIGTERM; the same command goes on"
-    assert output.rstrip().endswith(last)
-    finish(start(*command))
-    assert_same_weights(folder, original.parent)

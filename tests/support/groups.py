@@ -6,6 +6,7 @@ LONGEST = ("cluster", "hosts")  # in this order, before all others
 _GROUPS = {
     "tests/integration/test_integration_docs.py": "hosts",  # they start from runs without Ray
     "tests/integration/test_integration_hosts.py": "hosts",
+    "tests/integration/test_integration_stop.py": "hosts",
     "tests/orchestration/test_cluster_room.py": "cluster",
     "tests/orchestration/test_node_exporters.py": "cluster",
     "tests/orchestration/test_signals.py": "cluster",
