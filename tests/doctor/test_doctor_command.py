@@ -13,8 +13,8 @@ from typing import Any
 
 import psutil
 import pytest
-from support.erasing import new_model
 from support.runs import BIN, wait_until
+from support.tiny import new_model
 
 from dist_erase.orchestration.doctor.probe_ray import check_token, clock_row
 

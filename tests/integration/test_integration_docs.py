@@ -12,9 +12,9 @@ from pathlib import Path
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
-from support.erasing import new_model
 from support.pages import PAGES, ROOT, RUNS, plain_commands, printed, relative, shell_blocks
 from support.runs import BIN
+from support.tiny import new_model
 
 from dist_erase.cli.app import main
 

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.erasing import change_shard, erase_on_ranks, members, new_model
+from support.erasing import change_shard, erase_on_ranks, members
+from support.tiny import new_model
 
 from dist_erase.cli.app import main
 from dist_erase.config.run import RunConfig

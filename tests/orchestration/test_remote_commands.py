@@ -13,7 +13,8 @@ import boto3
 import pytest
 import yaml
 from moto.server import ThreadedMotoServer
-from support.erasing import erase_on_ranks, new_model
+from support.erasing import erase_on_ranks
+from support.tiny import new_model
 from support.web import Web, web_server
 
 from dist_erase.config.run import RunConfig

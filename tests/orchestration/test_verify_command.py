@@ -16,7 +16,8 @@ import webdataset
 import yaml
 from PIL import Image
 from support.commands import gone_within, start, stop_when
-from support.erasing import members, new_model
+from support.erasing import members
+from support.tiny import new_model
 
 from dist_erase.batch import ImageSpec, Quarantined
 from dist_erase.data.build.digits import build_digits

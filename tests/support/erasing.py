@@ -13,10 +13,7 @@ import torch.distributed as dist
 
 from dist_erase.config.run import RunConfig
 from dist_erase.distributed.context import RankContext
-from dist_erase.models.export import export_model
 from dist_erase.models.frozen import load_frozen
-from dist_erase.models.preprocess import image_spec
-from dist_erase.models.resolve import build, resolve
 from dist_erase.orchestration.rank import run_rank
 from dist_erase.orchestration.run_folder import claim, index_cache
 from dist_erase.orchestration.watching import metrics_folder
@@ -41,21 +38,6 @@ def _erase(rank: int, tree: dict[str, Any], folder: str) -> None:
     clip = load_frozen(config.model, dtype="fp32", device="cpu", micro_batch=8)
     at = metrics_folder(config.observe, Path(folder))
     run_rank(config, Path(folder), context, LocalTeacher(clip), metrics_at=at)
-
-
-def new_model(architecture: str, folder: Path) -> Path:
-    """Exports a model with fresh weights."""
-    source = resolve(architecture, None)
-    torch.manual_seed(0)
-    model = build(source)
-    export_model(
-        folder,
-        dict(model.state_dict()),
-        scalar_names=[],
-        model_cfg=source.model_cfg,
-        spec=image_spec(model),
-    )
-    return folder
 
 
 def change_shard(shard: Path, change: Callable[[str, bytes], bytes | None]) -> None:

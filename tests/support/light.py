@@ -66,8 +66,8 @@ def light(digits, tmp_path_factory):
 
     There is no floor, below which such a model begins.
     """
-    from support.erasing import new_model
     from support.runs import Bench
+    from support.tiny import new_model
 
     runs = tmp_path_factory.mktemp("light")
     model = new_model(str(ROOT / "configs/models/tiny.json"), runs / "original" / "model")

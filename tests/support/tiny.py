@@ -12,10 +12,9 @@ from dist_erase.models.preprocess import image_spec
 from dist_erase.models.resolve import build, resolve
 
 
-def export_tiny(root: Path, folder: Path) -> ModelConfig:
-    """Writes the model of configs/models/tiny.json (in the repository `root`) to `folder`."""
-    path = str(root / "configs/models/tiny.json")
-    source = resolve(path, None)
+def new_model(architecture: str, folder: Path) -> Path:
+    """Exports a model with fresh weights."""
+    source = resolve(architecture, None)
     torch.manual_seed(0)
     model = build(source)
     export_model(
@@ -25,4 +24,11 @@ def export_tiny(root: Path, folder: Path) -> ModelConfig:
         model_cfg=source.model_cfg,
         spec=image_spec(model),
     )
+    return folder
+
+
+def export_tiny(root: Path, folder: Path) -> ModelConfig:
+    """Writes the model of configs/models/tiny.json (in the repository `root`) to `folder`."""
+    path = str(root / "configs/models/tiny.json")
+    new_model(path, folder)
     return ModelConfig(architecture=path, pretrained=f"local-dir:{folder}")
