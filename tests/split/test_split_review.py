@@ -12,7 +12,7 @@ from dist_erase.data.decode import decode_image
 from dist_erase.data.split.job import split_pool
 from dist_erase.data.split.request import ReviewNeeded, ReviewOptions, SplitRequest
 from dist_erase.data.split.rules import ConceptRule, SetRule, SplitOptions
-from dist_erase.data.split.stage import open_stage
+from dist_erase.data.stage import open_stage
 from dist_erase.errors import UserError
 
 PROMPTS = ("a photo of an apple", "apples")
@@ -292,7 +292,10 @@ def test_the_sheet_shows_both_sides_of_the_cut_and_loads_nothing(tmp_path, teach
 
 
 def test_two_at_once_are_refused(pool, tmp_path, teacher):
-    with open_stage(tmp_path / "out"), pytest.raises(UserError, match="another process is split"):
+    with (
+        open_stage(tmp_path / "out", "split"),
+        pytest.raises(UserError, match="another process is split"),
+    ):
         call(pool, tmp_path, teacher, concept=concept(top_k=8))
 
 

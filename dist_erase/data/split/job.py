@@ -31,10 +31,10 @@ from dist_erase.data.split.rules import (
     check_options,
     compile_rule,
 )
-from dist_erase.data.split.stage import INDEX, Stage, digest, open_stage
-from dist_erase.data.split.survey import Progress, SurveyRules, survey_pool
+from dist_erase.data.split.survey import SURVEY_VERSION, Progress, SurveyRules, survey_pool
 from dist_erase.data.split.units import find_units
 from dist_erase.data.split.write import write_sets
+from dist_erase.data.stage import INDEX, Stage, digest, open_stage
 from dist_erase.errors import UserError
 
 
@@ -69,8 +69,13 @@ def split_pool(
             options.identity, option="--holdout-identity", classes=request.classes
         ),
     }
-    with open_stage(request.out) as stage:
-        pool = open_pool(request.source, where="POOL", cache_dir=stage.folder / INDEX)
+    with open_stage(request.out, "split") as stage:
+        pool = open_pool(
+            request.source,
+            where="POOL",
+            cache_dir=stage.folder / INDEX,
+            settings=request.settings,
+        )
         finished = _finished(request, pool)
         if finished:
             return finished
@@ -110,7 +115,7 @@ def _survey(
             sha256=frozenset(digest for digest, _ in given.sha256),
         ),
         given.positions,
-        folder=stage.part("survey", survey_rules(request, pool)),
+        folder=stage.part("survey", [SURVEY_VERSION, survey_rules(request, pool)]),
         workers=workers,
         progress=progress,
     )

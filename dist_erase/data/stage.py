@@ -1,4 +1,4 @@
-"""Where a split keeps what it has done, beside the data set: an interrupted one goes on from it."""
+"""Where a data set is made, beside its place: what was interrupted goes on from there."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
 from dist_erase.errors import UserError
 
+Kind = Literal["split", "build"]
+
 _LOCK = "lock"
+_REPLACED = "replaced"
 INDEX = "index"
 
 
 class Stage:
-    """The hidden folder `.NAME.split`; parts of it belong to what decides their content.
+    """The hidden folder `.NAME.KIND`; parts of it belong to what decides their content.
 
     So other options find what still holds for them: another cut needs no new embeddings.
     """
@@ -38,27 +40,24 @@ class Stage:
     def finish(self, data: Path, out: Path) -> None:
         """`data` takes the place of `out`, and everything else here goes."""
         if out.exists():
-            old = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.old.tmp")
-            os.replace(out, old)
-            os.replace(data, out)
-            shutil.rmtree(old)
-        else:
-            os.replace(data, out)
+            os.replace(out, self.folder / _REPLACED)
+        os.replace(data, out)
         shutil.rmtree(self.folder)
 
 
 @contextmanager
-def open_stage(out: Path) -> Iterator[Stage]:
+def open_stage(out: Path, kind: Kind) -> Iterator[Stage]:
     """The stage of `out`, for one process at a time.
 
     Raises:
         UserError: another process has it.
     """
     out = out.absolute()
-    folder = out.with_name(f".{out.name}.split")
+    folder = _folder(out, kind)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / _LOCK).acquire(timeout=0):
+            _mend(folder, out)
             try:
                 yield Stage(folder)
             except UserError:
@@ -66,14 +65,44 @@ def open_stage(out: Path) -> Iterator[Stage]:
                 raise
             _remove_if_bare(folder)
     except Timeout as error:
+        verb = {"split": "splitting", "build": "building"}[kind]
         raise UserError(
-            str(out), "another process is splitting into it.", "Wait, or name another folder."
+            str(out), f"another process is {verb} into it.", "Wait, or name another folder."
         ) from error
+
+
+def clear_stage(out: Path, kind: Kind) -> None:
+    """Removes what a process left that was killed after `out` was in its place.
+
+    Raises:
+        UserError: another process has the stage.
+    """
+    if (_folder(out.absolute(), kind) / _REPLACED).exists():
+        with open_stage(out, kind):
+            pass
+
+
+def _folder(out: Path, kind: Kind) -> Path:
+    return out.with_name(f".{out.name}.{kind}")
+
+
+def _mend(folder: Path, out: Path) -> None:
+    """Ends or undoes a replacement in which a process was killed."""
+    replaced = folder / _REPLACED
+    if replaced.exists() and out.exists():
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+    elif replaced.exists():
+        os.replace(replaced, out)
 
 
 def _remove_if_bare(folder: Path) -> None:
     """Only an index is cheap to make again; nobody wants a hidden folder for it."""
-    if folder.exists() and {path.name for path in folder.iterdir()} <= {_LOCK, INDEX}:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    if folder.exists() and all(
+        path.relative_to(folder).parts[0] in {_LOCK, INDEX} for path in files
+    ):
         shutil.rmtree(folder)
 
 
