@@ -53,14 +53,7 @@ class Server:
         web: WebConfig,
         answer: Callable[[str, str | None], Answer],
     ) -> None:
-        try:
-            self._server = _Tcp(bind, port, partial(_Handler, web, answer), web)
-        except OSError as error:
-            raise UserError(
-                "observe.bind, observe.port",
-                f"cannot listen on {bind} port {port} ({error.strerror}).",
-                "Give an address of this machine and a free port; port 0 finds one.",
-            ) from error
+        self._server = _listen(bind, port, partial(_Handler, web, answer), web)
         self.address = _reachable(bind, self._server.server_address[1])
         threading.Thread(
             target=partial(self._server.serve_forever, poll_interval=0.1),
@@ -72,6 +65,22 @@ class Server:
         """Stops listening."""
         self._server.shutdown()
         self._server.server_close()
+
+
+def check_address(bind: str, port: int) -> None:
+    """Raises UserError if a `Server` could not listen there now; before anything costly starts."""
+    _listen(bind, port, socketserver.BaseRequestHandler, WebConfig(None, {})).server_close()
+
+
+def _listen(bind: str, port: int, handler: Any, web: WebConfig) -> _Tcp:
+    try:
+        return _Tcp(bind, port, handler, web)
+    except OSError as error:
+        raise UserError(
+            "observe.bind, observe.port",
+            f"cannot listen on {bind} port {port} ({error.strerror}).",
+            "Give an address of this machine and a free port; port 0 finds one.",
+        ) from error
 
 
 def _reachable(bind: str, port: int) -> str:

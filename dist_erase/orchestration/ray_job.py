@@ -13,10 +13,12 @@ from ray.exceptions import RayTaskError
 from ray.train import FailureConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.exceptions import TrainingFailedError
 
 from dist_erase.config.run import RunConfig
 from dist_erase.errors import GO_ON, InterruptedRunError, UserError
 from dist_erase.observability.emit import Metrics
+from dist_erase.observability.server import check_address
 from dist_erase.orchestration.cluster import (
     check_room,
     cluster,
@@ -28,10 +30,11 @@ from dist_erase.orchestration.evidence import missed_goals, write_report
 from dist_erase.orchestration.facts import state_facts
 from dist_erase.orchestration.measure_entry import measure_on_node
 from dist_erase.orchestration.measuring import Measured
+from dist_erase.orchestration.no_place import no_place, time_to_start
 from dist_erase.orchestration.node_exporters import NodeExporters
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.pool_watch import watched_pool
-from dist_erase.orchestration.rank import OUTCOME, read_outcome, user_error
+from dist_erase.orchestration.rank import OUTCOME, user_error
 from dist_erase.orchestration.run_folder import (
     alone,
     check_claim,
@@ -39,6 +42,7 @@ from dist_erase.orchestration.run_folder import (
     discard_unstarted,
     index_cache,
 )
+from dist_erase.orchestration.shared_folder import outcome_of
 from dist_erase.orchestration.shipped import settle
 from dist_erase.orchestration.signals import SIGTERM, START_AGAIN, Sigterm
 from dist_erase.orchestration.stop_request import request_stop
@@ -63,7 +67,7 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
     Raises:
         UserError: bad input or too small a cluster; nothing was written unless training began.
         InterruptedRunError: asked to stop, by SIGTERM, a stop file, or the drain of a node whose
-            workers find no room elsewhere; `resume` continues.
+            workers find no room elsewhere, or a node is lost and none comes; `resume` continues.
     """
     config = absolute(settle(config))
     data = plan_run(config, index_cache(config), look_for_overlap=True)
@@ -75,6 +79,7 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
         stack.enter_context(cluster(config.ray))
         sigterm = stack.enter_context(Sigterm(GO_ON if resume else START_AGAIN))  # after Ray's own
         check_room(config)
+        check_address(config.observe.bind, config.observe.port)
         with sigterm.waiting():
             wait_for_room(config, check=sigterm.check)
         # Before the folder is claimed: a model or an image that cannot be read costs nothing then.
@@ -153,7 +158,7 @@ def _train(
         try:
             with sigterm.training(partial(request_stop, folder, SIGTERM)):
                 _fit(config, folder, metrics_at, pool)
-                return read_outcome(folder)
+                return outcome_of(folder)
         except InterruptedRunError as error:
             if error.asked.kind != "drain" or not _room_elsewhere(config, sigterm):
                 raise
@@ -192,11 +197,17 @@ def _fit(config: RunConfig, folder: Path, metrics_at: Path, pool: TeacherPool | 
         ),
     )
     try:
-        trainer.fit()
+        with time_to_start(config):
+            trainer.fit()
+    except TrainingFailedError as error:
+        interrupted = no_place(error, config, folder)
+        if interrupted is not None:
+            raise interrupted from None
+        raise
     finally:
-        error = user_error(folder)
-        if error is not None:
-            raise error from None
+        left = user_error(folder)
+        if left is not None:
+            raise left from None
 
 
 def _ask(config: RunConfig, data: DataPlan, folder: Path | None) -> Any:

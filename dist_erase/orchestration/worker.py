@@ -15,6 +15,7 @@ from dist_erase.errors import InterruptedRunError
 from dist_erase.models.frozen import load_frozen
 from dist_erase.orchestration.drain import DrainWatch
 from dist_erase.orchestration.rank import run_rank, user_error
+from dist_erase.orchestration.shared_folder import all_see
 from dist_erase.orchestration.stop_request import stop_requested
 from dist_erase.teacher.client import TeacherClient
 from dist_erase.teacher.local import LocalTeacher
@@ -37,6 +38,8 @@ def train_rank(settings: dict[str, Any]) -> None:
     device = ray.train.torch.get_device()
     torch.set_num_threads(max(1, int(config.ray.resources_per_worker.get("CPU", 1))))
     start_deepspeed("nccl" if device.type == "cuda" else "gloo")
+    if not all_see(folder, device):
+        return  # the driver says so, since nothing was left in its folder
     drain = DrainWatch()
     rank = world.get_world_rank()
     context = RankContext(

@@ -3,6 +3,8 @@
 import copy
 import json
 import shlex
+import subprocess
+import time
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -16,6 +18,7 @@ from dist_erase.config.launcher import load_launcher
 from dist_erase.config.load import load_config
 from dist_erase.config.run import RunConfig
 from dist_erase.orchestration.jobs.command import FOLDER, RUN
+from dist_erase.orchestration.stop_request import stop_requested
 
 DRAIN_SECONDS = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 ROOT = Path(__file__).parents[2]
@@ -124,6 +127,26 @@ def test_ray_drains_a_pod_for_as_long_as_kubernetes_lets_it(clusters):
 
 def test_ray_knows_that_setting():
     assert hasattr(ray_constants, DRAIN_SECONDS)
+
+
+def test_the_head_pod_asks_the_run_to_stop_and_waits_for_its_end(job, tmp_path):
+    """The hook as it stands, in a folder that is here; the run is a script that obeys."""
+    head = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+    assert head["terminationGracePeriodSeconds"] > 110
+    command = head["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    folder = job["spec"]["metadata"][FOLDER]
+    assert folder in command[-1]
+    here = [*command[:-1], command[-1].replace(folder, str(tmp_path / "run"))]
+    subprocess.run(here, check=True, timeout=10)  # there is no run yet
+    (tmp_path / "run").mkdir()
+    hook = subprocess.Popen(here)
+    while (asked := stop_requested(tmp_path / "run")) is None:
+        assert hook.poll() is None
+        time.sleep(0.05)
+    assert asked.words == "the end of its head pod"
+    assert hook.poll() is None
+    (tmp_path / "run" / "end.json").touch()
+    assert hook.wait(timeout=10) == 0
 
 
 def test_status_and_logs_know_the_job(job, config):

@@ -8,6 +8,7 @@ _GROUPS = {
     "tests/integration/test_integration_hosts.py": "hosts",
     "tests/integration/test_integration_stop.py": "hosts",
     "tests/orchestration/test_cluster_room.py": "cluster",
+    "tests/orchestration/test_no_place.py": "cluster",
     "tests/orchestration/test_node_exporters.py": "cluster",
     "tests/orchestration/test_signals.py": "cluster",
     "tests/doctor": "cluster",

@@ -35,7 +35,7 @@ _BLOCK = b"\0" * 65536
 def check_writing(config: Config | None) -> Iterator[Row]:
     """Really writes, syncs, renames and locks a file where run folders go; leaves nothing."""
     wanted = run_dir(config)
-    folder = _nearest(wanted)
+    folder = nearest(wanted)
     at = f"{wanted}" if folder == wanted else f"{wanted} (to be made in {folder})"
     mend = "Choose a run.dir on a disk that every node may write to."
     try:
@@ -73,7 +73,7 @@ def check_space(config: Config | None) -> Iterator[Row]:
 
 def space_row(config: Config, parameters: int) -> Row:
     """Free space where run folders go against what the run will write there."""
-    folder = _nearest(run_dir(config))
+    folder = nearest(run_dir(config))
     free, needed = shutil.disk_usage(folder).free, run_bytes(config, parameters)
     found = (
         f"{in_words(free)} free in {folder}; {checkpoints_kept(config)} checkpoints of "
@@ -100,7 +100,7 @@ def check_temporary(folder: Path) -> Iterator[Row]:
 
 
 def _cache_row(folder: Path, limit: int) -> Row:
-    there = _nearest(folder)
+    there = nearest(folder)
     held = sum(p.stat().st_size for p in folder.glob("*/*")) if folder.is_dir() else 0
     free = shutil.disk_usage(there).free + held
     found = f"{in_words(free)} for data.block_cache in {folder}, which may take {in_words(limit)}"
@@ -111,7 +111,7 @@ def _cache_row(folder: Path, limit: int) -> Row:
     return ok("block cache", found)
 
 
-def _nearest(folder: Path) -> Path:
+def nearest(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent

@@ -5,9 +5,10 @@ from __future__ import annotations
 import platform
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from dist_erase.orchestration.doctor import disk, leftovers, limits, versions, weights
-from dist_erase.orchestration.doctor.needs import Config, run_dir
+from dist_erase.orchestration.doctor.needs import Config
 from dist_erase.orchestration.doctor.ports import own_address
 from dist_erase.orchestration.doctor.row import Check, Row, rows_of
 from dist_erase.orchestration.doctor.shards import shard_checks
@@ -23,7 +24,7 @@ class NodeFacts:
         boot: identity of the machine since it was started; Ray nodes that share it are one.
         now: its clock, seconds since the epoch.
         versions: of what must agree.
-        sees: whether the file that the driver wrote is there.
+        sees: whether the file that the driver wrote is there; None = it could write none.
         rows: of its own checks.
         listens: the address that its name stands for; "" = none.
     """
@@ -32,7 +33,7 @@ class NodeFacts:
     boot: str
     now: float
     versions: dict[str, str]
-    sees: bool
+    sees: bool | None
     listens: str
     rows: tuple[Row, ...]
 
@@ -67,7 +68,7 @@ def look_here(config: Config | None, marker: str, own_boot: str) -> NodeFacts:
 
     Args:
         config: with absolute paths.
-        marker: a file that the driver wrote where run folders go; "" = none.
+        marker: path of a file that the driver wrote where run folders go; "" = none.
         own_boot: of the driver's machine, which is not looked at twice.
     """
     now = time.time()
@@ -80,7 +81,7 @@ def look_here(config: Config | None, marker: str, own_boot: str) -> NodeFacts:
         boot=boot,
         now=now,
         versions=versions.installed(),
-        sees=not marker or (run_dir(config) / marker).exists(),
+        sees=Path(marker).exists() if marker else None,
         listens=own_address(),
         rows=tuple(rows_of(checks)),
     )

@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -22,6 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from dist_erase.config.run import RunConfig
 from dist_erase.errors import UserError
 from dist_erase.orchestration.cluster import check_room, resources_in_words
+from dist_erase.orchestration.doctor.disk import nearest
 from dist_erase.orchestration.doctor.needs import GB, Config, image_bytes, in_words, run_dir
 from dist_erase.orchestration.doctor.node import NodeFacts, look_here, machine_id
 from dist_erase.orchestration.doctor.probes import read_asked, tell
@@ -173,13 +173,15 @@ def answer_rows(
         stands = facts.listens or "no address"
         found = f"its name stands for {stands}: ranks there could not be reached by other nodes"
         yield warn("host name", found, mend)
-    if not facts.sees:
-        yield fail(
-            "shared run.dir",
-            f"{run_dir(config)} is another folder there: a file written here is not seen",
-            "Set run.dir to a folder that all nodes share under one path.",
-        )
-    elif facts.boot != own_boot:
+    mend = "Set run.dir to a folder that all nodes share under one path."
+    if facts.sees is False:
+        found = f"{run_dir(config)} is another folder there: a file written here is not seen"
+        yield fail("shared run.dir", found, mend)
+    elif facts.boot == own_boot or config is None:
+        pass
+    elif facts.sees is None:
+        yield warn("shared run.dir", "not tested: no file can be written here", mend)
+    else:
         yield ok("shared run.dir", "a file written here is seen there")
     yield from facts.rows
 
@@ -219,20 +221,21 @@ def _is_closed(address: str) -> bool | None:
 
 @contextmanager
 def _marker(config: Config | None) -> Iterator[str]:
-    """Inside, a file lies where run folders go, for nodes to look for; "" where none can."""
-    folder = run_dir(config)
-    if config is None or not folder.is_dir():
+    """Inside, a file lies where run folders go (or will go), for nodes to look for.
+
+    Gives its path; "" where none can be written.
+    """
+    if config is None:
         yield ""
         return
-    name = f".doctor-{uuid.uuid4().hex}"
-    path = Path(folder / name)
+    path = nearest(run_dir(config)) / f".doctor-{uuid.uuid4().hex}"
     try:
         path.write_text("doctor\n", encoding="utf-8")
     except OSError:
         yield ""
         return
     try:
-        yield name
+        yield str(path)
     finally:
         with suppress(OSError):
             path.unlink()
