@@ -15,7 +15,7 @@ from torch import Tensor
 from dist_erase.batch import ImageSpec
 from dist_erase.data.decode import decode_image
 from dist_erase.data.sample import image_member
-from dist_erase.data.split.pool import Pool, PoolShard
+from dist_erase.data.split.pool import Pool, PoolShard, usable
 from dist_erase.data.split.survey import Progress
 from dist_erase.data.split.units import Units
 from dist_erase.data.workers import ordered_map
@@ -131,7 +131,7 @@ def _decode(chunk: _Chunk) -> tuple[NDArray[np.uint8], list[tuple[int, str]]]:
     bad = []
     for row, raw in enumerate(chunk.shard.read()):
         try:
-            images[row] = decode_image(image_member(raw), chunk.image)
+            images[row] = decode_image(image_member(usable(raw)), chunk.image)
         except BadSampleError as error:
             bad.append((row, error.detail))
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2)), bad

@@ -49,6 +49,10 @@ class SampleNames:
         shard, row = self._pool.locate(position)
         return f"{self._shown[shard.number]}#{row}"
 
+    def shard(self, number: int) -> str:
+        """`SHARD.tar`, unambiguous in the pool."""
+        return self._shown[number]
+
     def key(self, position: int) -> str:
         """The sample's key."""
         shard, row = self._pool.locate(position)

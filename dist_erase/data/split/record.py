@@ -96,6 +96,7 @@ def findings(
         "images": len(namer.units) - len(verdict.unusable),
         "moved_to_forget": plan.moved,
         "left_out": dict(Counter(reason for _, reason, _ in _left_out(namer, verdict))),
+        "damaged_shards": len(namer.survey.faults),
         "decisions_changed": verdict.changed,
         "disjoint": disjoint,
     }
@@ -107,10 +108,13 @@ def write_lists(folder: Path, namer: Namer, verdict: Verdict, request: SplitRequ
         write_json(folder / "classes.json", list(request.classes))
     if request.options.near is not None:
         write_near_duplicates(folder / NEAR, verdict.near, namer)
-    if left_out := _left_out(namer, verdict):
+    left_out, faults = _left_out(namer, verdict), namer.survey.faults
+    if left_out or faults:
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("id", "key", "reason", "detail"))
+        for number, detail in faults.items():
+            writer.writerow((namer.names.shard(number), "", "shard", detail))
         for position, reason, detail in left_out:
             row = (namer.names.name(position), namer.names.key(position), reason, detail)
             writer.writerow(row)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dist_erase.config.source import SourceConfig
+from dist_erase.data.source import SourceSettings
 from dist_erase.data.split.embeddings import Teacher
 from dist_erase.data.split.rules import SplitOptions
 
@@ -37,6 +38,7 @@ class SplitRequest:
     Attributes:
         out: folder of the new data set.
         source: the pool.
+        settings: how its shards are read; decides nothing about the sets.
         options: rules, fractions, seed.
         classes: class names in the order of the .cls numbers; may be empty.
         teacher: needed by `options.concept` and `options.near`, and useless without.
@@ -46,6 +48,7 @@ class SplitRequest:
 
     out: Path
     source: SourceConfig
+    settings: SourceSettings = field(default_factory=SourceSettings)
     options: SplitOptions
     classes: Sequence[str] = ()
     teacher: Teacher | None = None

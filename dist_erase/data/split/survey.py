@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.sample import image_member, image_number
-from dist_erase.data.split.pool import Pool, PoolShard
+from dist_erase.data.split.pool import Pool, PoolShard, usable
 from dist_erase.data.split.rules import FORGET, Matcher, read_captions
 from dist_erase.data.workers import ordered_map
 from dist_erase.errors import BadSampleError
@@ -22,6 +23,7 @@ from dist_erase.storage import atomic_path
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is done, done, planned)."""
+SURVEY_VERSION = 2  # of the results on disk
 _CAPTION_LENGTH = 300  # of the captions kept for the sheet and the lists
 
 
@@ -48,6 +50,7 @@ class Survey:
         image_ids: int64, `data.sample.image_number`; 0 where dropped.
         bits: uint8, FORGET | ASSOCIATION | IDENTITY.
         dropped: position → (reason, detail) of unusable samples.
+        faults: number of a damaged shard → what is wrong with it.
         found_sha256: those of the rules that some image has.
         folder: where the captions lie.
     """
@@ -55,6 +58,7 @@ class Survey:
     image_ids: NDArray[np.int64]
     bits: NDArray[np.uint8]
     dropped: dict[int, tuple[str, str]]
+    faults: dict[int, str]
     found_sha256: frozenset[str]
     folder: Path
     firsts: NDArray[np.int64]
@@ -68,7 +72,7 @@ class Survey:
         if number not in self._kept:
             self._kept.clear()  # the callers go through the pool in order
             with np.load(_file(self.folder, number), allow_pickle=False) as arrays:
-                self._kept[number] = _unpack(arrays["captions"])
+                self._kept[number] = list(_unpack(arrays["captions"]))
         return self._kept[number]
 
     @cached_property
@@ -105,7 +109,7 @@ def survey_pool(
     ):
         done += len(pool.shards[shard_no])
         progress("reading the pool", done, len(pool))
-    ids, bits, dropped, found = [], [], {}, set()
+    ids, bits, dropped, faults, found = [], [], {}, {}, set()
     for shard in pool.shards:
         with np.load(_file(folder, shard.number), allow_pickle=False) as arrays:
             ids.append(arrays["image_ids"])
@@ -113,11 +117,14 @@ def survey_pool(
             first = int(pool.firsts[shard.number])
             for row, reason, detail in _unpack(arrays["dropped"]):
                 dropped[first + row] = (reason, detail)
+            if fault := _unpack(arrays["fault"]):
+                faults[shard.number] = fault
             found.update(_unpack(arrays["found"]))
     return Survey(
         image_ids=np.concatenate(ids),
         bits=np.concatenate(bits),
         dropped=dropped,
+        faults=faults,
         found_sha256=frozenset(found),
         folder=folder,
         firsts=pool.firsts,
@@ -145,8 +152,9 @@ def _survey_shard(task: _Task) -> int:
     for row, raw in enumerate(task.shard.read()):
         captions.append("")
         try:
-            encoded = image_member(raw)
-            texts, label = read_captions(raw, task.rules.captions)
+            sample = usable(raw)
+            encoded = image_member(sample)
+            texts, label = read_captions(sample, task.rules.captions)
         except BadSampleError as error:
             dropped.append((row, error.reason, error.detail))
             continue
@@ -168,6 +176,7 @@ def _survey_shard(task: _Task) -> int:
             bits=bits,
             captions=_pack(captions),
             dropped=_pack(dropped),
+            fault=_pack(task.shard.fault()),
             found=_pack(found),
         )
     return task.shard.number
@@ -182,6 +191,5 @@ def _pack(value: object) -> NDArray[np.uint8]:
     return np.frombuffer(json.dumps(value).encode(), np.uint8)
 
 
-def _unpack(packed: NDArray[np.uint8]) -> list:  # type: ignore[type-arg]  # JSON
-    value: list = json.loads(packed.tobytes())  # type: ignore[type-arg]
-    return value
+def _unpack(packed: NDArray[np.uint8]) -> Any:  # JSON
+    return json.loads(packed.tobytes())

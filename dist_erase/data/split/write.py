@@ -18,7 +18,7 @@ from dist_erase.data.split.pool import Pool, PoolShard
 from dist_erase.data.split.survey import Progress
 from dist_erase.data.split.units import Units
 from dist_erase.data.workers import ordered_map
-from dist_erase.errors import UserError
+from dist_erase.errors import BadSampleError, UserError
 from dist_erase.storage import atomic_path, sha256_of_file, write_json
 
 
@@ -131,7 +131,8 @@ def _write(task: _Task) -> dict[str, int | str]:
     ):
         for shard, rows in zip(task.shards, task.rows, strict=True):
             for row, raw in zip(rows.tolist(), shard.read(), strict=True):
-                if image_number(image_member(raw)) != next(expected):
+                wanted = next(expected)
+                if isinstance(raw, BadSampleError) or image_number(image_member(raw)) != wanted:
                     raise UserError(
                         shard.path,
                         f"sample {row} has another image than a moment ago.",
