@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,15 +15,34 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from dist_erase.errors import UserError
+
 if TYPE_CHECKING:
     from dist_erase.data.inspect import Inspection
+    from dist_erase.data.source import SourceSettings
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        help="A run's or pretraining's YAML file that says how shards are read: of its keys only "
+        "data.storage, data.read, data.block_cache and data.allow_pipe count.",
+        show_default=False,
+    ),
+]
 
 
 def inspect(
     patterns: Annotated[
         list[str], typer.Argument(metavar="PATTERN...", help="Patterns of shards.")
     ],
-    caption: Annotated[str, typer.Option(help="Where captions stand: txt or json:KEY.")] = "txt",
+    caption: Annotated[
+        str, typer.Option(help="Where captions stand: txt, txt:lines, json:KEY or cls.")
+    ] = "txt",
+    classes: Annotated[
+        Path | None,
+        typer.Option(help="With --caption cls: JSON list of class names, in order of number."),
+    ] = None,
+    config: Config = None,
     deep: Annotated[bool, typer.Option("--deep", help="Decode every image too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Everything found, as JSON.")] = False,
     workers: Annotated[
@@ -35,12 +55,15 @@ def inspect(
 
     Example: dist-erase data inspect "pool/*.tar" --caption json:caption
     """
+    from dist_erase.data.captions import read_class_names
     from dist_erase.data.inspect import inspect_shards
 
     with _progress() as progress:
         found = inspect_shards(
             patterns,
             caption=caption,
+            classes=read_class_names(str(classes), where="--classes") if classes else (),
+            settings=source_settings(config),
             deep=deep,
             workers=(os.cpu_count() or 1) if workers is None else workers,
             progress=progress,
@@ -49,6 +72,18 @@ def inspect(
         typer.echo(json.dumps(found.as_json(), indent=2))
     else:
         _show(found)
+
+
+def source_settings(config: Path | None) -> SourceSettings:
+    """How shards are read, by a configuration; raises UserError if it is none."""
+    from dist_erase.data.source import SourceSettings
+    from dist_erase.orchestration.sets import choose_sets
+
+    if config is None:
+        return SourceSettings()
+    if config.suffix not in (".yaml", ".yml"):  # else it would be a pattern of shards
+        raise UserError("--config", f"is {config}.", "Name a run's YAML file.")
+    return choose_sets([str(config)]).settings
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dist_erase.cli.data_inspect import Config, source_settings
 from dist_erase.cli.data_split_output import progress, show, show_review
 from dist_erase.errors import UserError
 
@@ -34,12 +35,16 @@ def split(
         list[str], typer.Argument(metavar="POOL...", help="Patterns of the shards to split.")
     ],
     caption: Annotated[
-        str, typer.Option(help="Where captions stand: txt, json:KEY (a text or a list) or cls.")
+        str,
+        typer.Option(
+            help="Where captions stand: txt, txt:lines, json:KEY (a text or a list) or cls."
+        ),
     ] = "txt",
     classes: Annotated[
         Path | None,
         typer.Option(help="JSON list of class names in the order of the .cls numbers."),
     ] = None,
+    config: Config = None,
     forget_label: Annotated[list[str] | None, _several("Class name or number.", _FORGET)] = None,
     forget_regex: Annotated[
         list[str] | None,
@@ -196,7 +201,8 @@ def split(
     check_options(options)  # before a model is loaded
     request = SplitRequest(
         out=out,
-        source=_source(SourceConfig, pool, caption),
+        source=_source(SourceConfig, pool, caption, classes),
+        settings=source_settings(config),
         options=options,
         classes=read_class_names(str(classes), where="--classes") if classes else (),
         teacher=_teacher(model, device),
@@ -232,11 +238,21 @@ def _refuse_idle(needed: str, given: object, others: dict[str, object]) -> None:
             raise UserError(name, f"does nothing without {needed}.", "Give both, or neither.")
 
 
-def _source(kind: type[SourceConfig], pool: list[str], caption: str) -> SourceConfig:
+def _source(
+    kind: type[SourceConfig], pool: list[str], caption: str, classes: Path | None
+) -> SourceConfig:
+    from dist_erase.config.source import pattern_problem
+
+    for pattern in pool:
+        if refused := pattern_problem(pattern):
+            raise UserError("POOL", *refused)
+    if caption == "cls" and classes is None:
+        raise UserError("--caption", "is cls, which needs class names.", "Give --classes FILE.")
     try:
         return kind(shards=pool, caption=caption)
     except ValueError:
-        raise UserError("--caption", f"is {caption!r}.", "Write txt, cls or json:KEY.") from None
+        mend = "Write txt, txt:lines, json:KEY or cls."
+        raise UserError("--caption", f"is {caption!r}.", mend) from None
 
 
 def _model(

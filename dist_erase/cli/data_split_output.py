@@ -90,3 +90,5 @@ def _remarks(facts: dict[str, Any]) -> Iterator[str]:
     if facts["left_out"]:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in facts["left_out"].items())
         yield f"In no set, since they cannot be used ({reasons}): see left_out.csv."
+    if damaged := facts.get("damaged_shards"):  # older data sets do not say
+        yield f"Damaged shards: {damaged:,}; only their whole samples are used, see left_out.csv."

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.inspect_facts import ShardFacts
 from dist_erase.data.inspect_shard import InspectTask, inspect_shard
 from dist_erase.data.shards import expand_shards
+from dist_erase.data.source import SourceSettings, make_source
 from dist_erase.data.workers import ordered_map
 from dist_erase.errors import UserError
 
@@ -35,7 +37,7 @@ MEANING = {
     "no caption": "name the right member or field with --caption",
     "empty caption": "such samples cannot be used",
     "bad caption": "such samples cannot be used",
-    "several captions": "one is to be chosen, or the image counts several times",
+    "several captions": "training draws one for each pass, evaluation takes the first",
     "bad json": "such members cannot be used",
     "bad label": "class numbers are digits",
 }
@@ -97,6 +99,8 @@ def inspect_shards(
     patterns: Sequence[str],
     *,
     caption: str = "txt",
+    classes: Sequence[str] = (),
+    settings: SourceSettings | None = None,
     deep: bool = False,
     workers: int = 0,
     progress: Callable[[int, int], None] = lambda done, planned: None,
@@ -105,7 +109,9 @@ def inspect_shards(
 
     Args:
         patterns: brace or glob patterns.
-        caption: txt or json:KEY.
+        caption: txt, txt:lines, json:KEY or cls.
+        classes: class names in the order of the .cls numbers; needed by cls.
+        settings: how shards are read; None = as local ones and public URLs are.
         deep: decode every image too, instead of reading its header only.
         workers: processes; 0 = none.
         progress: called with (shards done, shards).
@@ -113,11 +119,11 @@ def inspect_shards(
     Raises:
         UserError: no shard, one that cannot be read, or none that is a tar.
     """
-    if caption != "txt" and not (caption.startswith("json:") and len(caption) > 5):
-        raise UserError("--caption", f"is {caption!r}.", "Write txt or json:KEY.")
-    groups = expand_shards(list(patterns), where="PATTERN")
+    captions = _plan(caption, classes)
+    settings = settings or SourceSettings()
+    groups = expand_shards(list(patterns), where="PATTERN", source=make_source(settings))
     paths = [path for group in groups for path in group]
-    tasks = [InspectTask(path, caption, deep) for path in paths]
+    tasks = [InspectTask(path, captions, deep, settings) for path in paths]
     facts = ShardFacts()
     for one in ordered_map(inspect_shard, tasks, workers=workers):
         facts.add(one)
@@ -129,6 +135,15 @@ def inspect_shards(
             path, f"is not a readable tar file ({detail}){others}.", "Name webdataset shards."
         )
     return Inspection(facts=facts, caption=caption, deep=deep)
+
+
+def _plan(caption: str, classes: Sequence[str]) -> CaptionPlan:
+    is_field = caption.startswith("json:") and len(caption) > 5
+    if caption not in ("txt", "txt:lines", "cls") and not is_field:
+        raise UserError("--caption", f"is {caption!r}.", "Write txt, txt:lines, json:KEY or cls.")
+    if caption == "cls" and not classes:
+        raise UserError("--caption", "is cls, which needs class names.", "Give --classes FILE.")
+    return CaptionPlan(member=caption, classes=tuple(classes))
 
 
 def quantiles(values: Counter[int]) -> dict[str, int] | None:

@@ -15,9 +15,12 @@ from PIL import Image
 from webdataset.tariterators import base_plus_ext
 
 from dist_erase.batch import ImageSpec
+from dist_erase.config.secrets import public
+from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.decode import decode_image
 from dist_erase.data.inspect_facts import ShardFacts
 from dist_erase.data.ranged import RangedFile
+from dist_erase.data.read import RawSample
 from dist_erase.data.sample import image_number
 from dist_erase.data.scan_tar import IMAGE_SUFFIXES
 from dist_erase.data.source import SourceSettings, make_source
@@ -27,17 +30,20 @@ _PICKLED = {"pyd", "pkl", "pickle", "pth", "pt", "dill", "joblib"}
 _TYPES = {*IMAGE_SUFFIXES, *_PICKLED, "txt", "json", "cls", "caption", "npy", "npz", "mp4", "wav"}
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": "zstd"}
 _SUFFIX_FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF"}
+# What training says of a caption, and the kind of warning; anything else is a "bad caption".
+_NO_CAPTION = (("is empty", "empty caption"), ("has no text", "no caption"))
 _CHECK = ImageSpec(height=32, width=32, mean=(0.5,) * 3, std=(0.5,) * 3)
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
 class InspectTask:
-    """A shard to look at; `caption` is txt or json:KEY, `deep` decodes every image."""
+    """A shard to look at; `captions` is the plan of training, `deep` decodes every image."""
 
     path: str
-    caption: str
+    captions: CaptionPlan
     deep: bool
+    settings: SourceSettings
 
 
 def inspect_shard(task: InspectTask) -> ShardFacts:
@@ -48,14 +54,13 @@ def inspect_shard(task: InspectTask) -> ShardFacts:
     """
     facts = ShardFacts(shards=1)
     try:
-        source = make_source(SourceSettings())
+        source = make_source(task.settings)
         facts.bytes = source.stat(task.path).size
         stream: Any = RangedFile(source, task.path, facts.bytes)
         _Reader(task, facts, stream).read()
     except OSError as error:
-        raise UserError(
-            task.path, f"cannot be read ({error.strerror or error}).", "Check file and disk."
-        ) from error
+        problem = f"cannot be read ({public(str(error.strerror or error))})."
+        raise UserError(public(task.path), problem, "Check file and disk.") from error
     return facts
 
 
@@ -64,6 +69,7 @@ class _Reader:
 
     def __init__(self, task: InspectTask, facts: ShardFacts, stream: IO[bytes]) -> None:
         self._task = task
+        self._path = public(task.path)  # what is found is passed on, and URLs may be signed
         self._facts = facts
         self._stream = stream
         self._keys: set[str] = set()
@@ -176,59 +182,58 @@ class _Reader:
         try:
             decode_image(encoded, _CHECK)
         except BadSampleError as error:
-            self._facts.bad_images.append((f"{self._task.path}{name}", error.detail))
+            self._facts.bad_images.append((f"{self._path}{name}", error.detail))
             self._warn("bad image", f"{name}: {error.detail}")
 
     def _look_at_caption(
         self, tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], name: str
     ) -> None:
-        fields = self._json_fields(tar, members, name)
-        suffix, _, wanted = self._task.caption.partition(":")
-        if suffix not in members or (wanted and fields is not None and wanted not in fields):
-            self._warn("no caption", name)
-            return
-        if not wanted:
-            texts = [_open(tar, members["txt"]).read()]
-        elif fields is None:
+        """Holds every caption to what training holds it to."""
+        plan = self._task.captions
+        wanted = {plan.member.partition(":")[0], "json", "cls"}
+        raw = {
+            suffix: _open(tar, member).read()
+            for suffix, member in members.items()
+            if suffix in wanted
+        }
+        if not self._count_fields(raw, name) and plan.member.startswith("json:"):
             return  # the broken .json is a warning already
-        else:
-            value = fields[wanted]
-            texts = value if isinstance(value, list) else [value]
-        if len(texts) > 1:
-            self._warn("several captions", f"{name} has {len(texts)}")
-        for text in texts:
-            self._count_caption(text, name)
-
-    def _count_caption(self, text: Any, name: str) -> None:
-        if isinstance(text, bytes):
-            try:
-                text = text.decode()
-            except UnicodeDecodeError as error:
-                self._warn("bad caption", f"{name}: no UTF-8 ({error.reason})")
-                return
-        if not isinstance(text, str):
-            self._warn("bad caption", f"{name}: {type(text).__name__} instead of text")
-        elif not text.strip():
-            self._warn("empty caption", name)
-        else:
-            self._facts.caption_lengths[len(text.strip())] += 1
-            self._facts.caption_hashes[_hash(text.strip())] += 1
-
-    def _json_fields(
-        self, tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], name: str
-    ) -> dict[str, Any] | None:
-        if "json" not in members:
-            return None
         try:
-            fields = json.loads(_open(tar, members["json"]).read())
+            number = 1 if plan.member == "cls" else len(plan.texts(raw))
+        except BadSampleError as error:
+            self._warn_of_caption(error, name)
+            return
+        if number > 1:
+            self._warn("several captions", f"{name} has {number}")
+        for draw in range(number):
+            try:
+                text = plan.caption(raw, draw).text
+            except BadSampleError as error:
+                self._warn_of_caption(error, name)
+            else:
+                self._facts.caption_lengths[len(text)] += 1
+                self._facts.caption_hashes[_hash(text)] += 1
+
+    def _warn_of_caption(self, error: BadSampleError, name: str) -> None:
+        kinds = [kind for words, kind in _NO_CAPTION if words in error.detail]
+        if error.reason == "structure":
+            kinds = ["no caption"]
+        self._warn((kinds or ["bad caption"])[0], f"{name}: {error.detail}")
+
+    def _count_fields(self, raw: RawSample, name: str) -> bool:
+        """False where there is a .json member that is no JSON object."""
+        if "json" not in raw:
+            return True
+        try:
+            fields = json.loads(str(raw["json"], "utf-8-sig"))
         except (ValueError, RecursionError) as error:
             self._warn("bad json", f"{name}: {error}")
-            return None
+            return False
         if not isinstance(fields, dict):
             self._warn("bad json", f"{name}: {type(fields).__name__} instead of an object")
-            return None
+            return False
         self._facts.json_fields.update(fields.keys())
-        return fields
+        return True
 
     def _look_at_label(
         self, tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], name: str
@@ -243,7 +248,7 @@ class _Reader:
 
     def _warn(self, kind: str, example: str) -> None:
         joint = "" if example.startswith("#") else ": "
-        self._facts.warn(kind, f"{self._task.path}{joint}{example}")
+        self._facts.warn(kind, f"{self._path}{joint}{example}")
 
 
 def _open(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:

@@ -8,8 +8,12 @@ import tarfile
 
 import pytest
 from support.pools import photo, sample, write_pool
+from support.web import web_server
 
+from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.inspect import inspect_shards, quantiles
+from dist_erase.data.inspect_shard import InspectTask, inspect_shard
+from dist_erase.data.source import SourceSettings
 from dist_erase.errors import UserError
 
 
@@ -61,6 +65,9 @@ def test_captions_in_json_several_missing_and_broken(tmp_path):
         *row(3, b'{"caption": 5}'),
         *row(4, b"{"),
         *row(5, b"[]"),
+        *row(6, b'{"caption": [" "]}'),
+        *row(7, b'{"caption": "half a pair: \\ud800"}'),
+        ("8.jpg", photo(8)),
     ]
     found = looked_at(tar_of(tmp_path / "a.tar", members), caption="json:caption")
     assert (found["captions"]["usable"], found["captions"]["distinct"]) == (3, 2)
@@ -68,10 +75,53 @@ def test_captions_in_json_several_missing_and_broken(tmp_path):
     assert counts == {
         "several captions": 1,
         "empty caption": 1,
-        "no caption": 1,
+        "no caption": 3,  # another field, a number, no .json
         "bad caption": 1,
         "bad json": 2,
     }
+
+
+@pytest.mark.parametrize(
+    ("caption", "usable", "distinct", "warnings"),
+    [
+        ("txt", 3, 2, {}),
+        ("txt:lines", 4, 3, {"several captions": 1}),
+        ("json:meta.captions", 2, 2, {"several captions": 1, "no caption": 2}),
+        ("cls", 2, 1, {"bad caption": 1}),
+    ],
+)
+def test_captions_count_as_in_training_wherever_they_stand(
+    tmp_path, caption, usable, distinct, warnings
+):
+    fields = json.dumps({"meta": {"captions": ["a", "b"]}}).encode()
+    rows = [
+        {"jpg": photo(0), "txt": b"\xef\xbb\xbfone\ntwo\n", "json": fields, "cls": b"1"},
+        {"jpg": photo(1), "txt": b"three", "json": b'{"meta": {}}', "cls": b"1"},
+        {"jpg": photo(2), "txt": b"three ", "json": b'{"meta": 1}', "cls": b"2"},
+    ]
+    source = write_pool(tmp_path, [rows])
+    found = looked_at(source.shards, caption=caption, classes=("zero", "one"))
+    assert (found["captions"]["usable"], found["captions"]["distinct"]) == (usable, distinct)
+    counts = {kind: entry["count"] for kind, entry in found["warnings"].items()}
+    assert counts == warnings
+
+
+def test_what_was_found_behind_a_signed_url_is_told_without_the_signature(tmp_path):
+    write_pool(tmp_path, [[sample(0, jpg=photo(0)[:-100]), sample(1, txt=b"")]])
+    with web_server() as web:
+        web.signature = "X-Amz-Signature=5ec7e7"
+        web.files["/a.tar"] = (tmp_path / "000.tar").read_bytes()
+        web.files["/none.tar"] = b"hello"
+        signed = f"{web.url}/{{}}.tar?{web.signature}"
+        found = json.dumps(looked_at(signed.format("a"), deep=True))
+        with pytest.raises(UserError, match="is not a readable tar file") as caught:
+            looked_at(signed.format("none"))
+        task = InspectTask(signed.format("gone"), CaptionPlan(), False, SourceSettings(retries=0))
+        with pytest.raises(UserError, match="cannot be read") as unread:
+            inspect_shard(task)
+    assert f"{web.url}/a.tar#0 (key 000000)" in found
+    assert f"{web.url}/a.tar#1 (key 000001): the caption (txt) is empty" in found
+    assert "5ec7e7" not in found + str(caught.value) + str(unread.value)
 
 
 def test_every_kind_of_dirt_is_named_with_its_place(tmp_path):
@@ -100,7 +150,7 @@ def test_every_kind_of_dirt_is_named_with_its_place(tmp_path):
     ]
     assert found["zero-byte member"]["examples"] == [f"{path}: 2.jpg"]
     assert found["unreadable image"]["examples"] == [f"{path}#1 (key 2): UnidentifiedImageError"]
-    assert found["bad caption"]["examples"][0].startswith(f"{path}#1 (key 2): no UTF-8")
+    assert found["bad caption"]["examples"][0].startswith(f"{path}#1 (key 2): .txt is not UTF-8")
     assert found["pickled member"]["count"] == 1
     assert found["bad label"]["examples"] == [f"{path}#2 (key 3): b'seven'"]
     assert found["duplicate member"]["examples"] == [f"{path}: 4.jpg: readers refuse the shard"]
@@ -173,7 +223,9 @@ def test_what_cannot_be_read_at_all(tmp_path):
         inspect_shards([str(tmp_path / "a.tar")])
     with pytest.raises(UserError, match="PATTERN: no shard matches"):
         inspect_shards([str(tmp_path / "b.tar")])
-    with pytest.raises(UserError, match=r"--caption: is 'cls'\. Write txt or json:KEY"):
+    with pytest.raises(UserError, match=r"--caption: is 'text'\. Write txt, txt:lines, json:KEY"):
+        inspect_shards([str(tmp_path / "a.tar")], caption="text")
+    with pytest.raises(UserError, match=r"--caption: is cls, which needs class names\."):
         inspect_shards([str(tmp_path / "a.tar")], caption="cls")
 
 
