@@ -7,16 +7,20 @@ from typing import Literal
 
 from dist_erase.observability.definitions.alarms import (
     CHECKPOINT_AGE_SECONDS,
+    CHECKPOINT_FAILED,
     CHECKPOINT_TOO_OLD,
     CORRUPT_SAMPLES,
     CORRUPT_SHARE,
     DATA_STARVATION,
     DATA_WAIT_SHARE,
+    END_HOURS,
+    END_STALLED,
+    FAILED_CHECKPOINT_HOURS,
     FORGETTING_STUCK,
-    HEARTBEAT_AGE_SECONDS,
     MEMORY_NEAR_LIMIT,
     MEMORY_SHARE,
     NO_PROGRESS_MINUTES,
+    NO_RANK_SECONDS,
     NO_STEP_MINUTES,
     NOT_FINITE,
     OVER_FORGETTING,
@@ -31,6 +35,26 @@ from dist_erase.observability.definitions.alarms import (
     UNREACHABLE,
     Alarm,
 )
+from monitoring.generate.conditions import (
+    AT_ITS_END,
+    FIRST,
+    LEVEL,
+    MEAN_STEP,
+    MEDIAN_WORK,
+    NOBODY,
+    NOT_BEGUN,
+    OVER_BUDGET,
+    OWN_WORK,
+    SILENT_RANK,
+    TOO_FEW,
+    UNFINISHED,
+    by_run,
+    matched,
+    share,
+    similarity,
+    time_in,
+)
+from monitoring.generate.promql import events
 
 Severity = Literal["warning", "critical"]
 
@@ -66,87 +90,10 @@ class Alert:
         return self.name.lower()
 
 
-def _by_run(metric: str, labels: str = "") -> str:
-    return f"max by (run) (dist_erase_{metric}{_braced(labels)})"
-
-
-def _braced(labels: str) -> str:
-    return f"{{{labels}}}" if labels else ""
-
-
-_FIRST = 'dist_erase_step{rank="0"}'
-_STEP = _by_run("step", 'role="student"')
-_UNFINISHED = f"{_STEP} < on (run) {_by_run('steps_planned')}"
-# Rank 0 tells a step, be it 0, once it has model and data; before that it may hang as well.
-_NOT_BEGUN = (
-    f"max by (run) (time() - dist_erase_run_start_timestamp_seconds) > {NO_STEP_MINUTES} * 60"
-    f" unless on (run) {_STEP} unless on (run) dist_erase_run_exit_code"
-)
-_SILENCE = '(time() - dist_erase_heartbeat_timestamp_seconds{role="student"})'
-# With an address a node, a rank that Ray started again elsewhere is still told by its old node.
-_CURRENT = (
-    "on (run, rank, node) (dist_erase_worker_attempt"
-    " == on (run) group_left () max by (run) (dist_erase_worker_attempt))"
-)
-_FRESH = f"count by (run) (count by (run, rank) ({_SILENCE} < {HEARTBEAT_AGE_SECONDS:g}))"
-_SILENT_RANK = (
-    f"({_SILENCE} > {HEARTBEAT_AGE_SECONDS:g} and {_CURRENT})"
-    f" and on (run) (min by (run) ({_SILENCE}) < {HEARTBEAT_AGE_SECONDS:g})"
-)
-# Of a node that is lost with its address no series is left; the driver says how many there are.
-_TOO_FEW = (
-    f"({_FRESH} < on (run) {_by_run('ranks_expected')})"
-    f" unless on (run) ({_STEP} >= on (run) {_by_run('steps_planned')})"
-    f" unless on (run) ({_SILENT_RANK})"
-)
-_OVER_BUDGET = _by_run("goal_distance_ratio", 'goal="retain_drop_above"')
-
-
-def _similarity(kind: str, window: str, before: str = "") -> str:
-    """Mean similarity of forget pairs over a window, as the workers' newest attempt tells it."""
-    over = f'dist_erase_{kind}_similarity{{stream="forget"}}[{window}]{before}'
-    return f"max by (run) (avg_over_time({over}) and {_CURRENT})"
-
-
-def _matched(window: str) -> str:
-    return _similarity("matched", window)
-
-
-_LEVEL = _similarity("mismatched", "5m")
-
-
-def _time_in(phases: str, by: str) -> str:
-    """Seconds per second in these phases."""
-    labels = f'phase=~"{phases}"' if phases else ""
-    return f"sum by ({by}) (rate(dist_erase_phase_seconds_total{_braced(labels)}[5m]))"
-
-
-def _share(of: str, kind: str) -> str:
-    """The fullest memory of each node, as a share of its limit; dead processes tell nothing."""
-    used, limit = (f'dist_erase_{of}_memory_bytes{{kind="{name}"}}' for name in (kind, "limit"))
-    beat = "time() - dist_erase_heartbeat_timestamp_seconds"
-    alive = f"on (run, role, rank, node) ({beat} < {HEARTBEAT_AGE_SECONDS:g})"
-    return f"max by (run, node) (({used} and {alive}) / ignoring (kind) {limit})"
-
-
-_OWN_WORK = "run_rank:dist_erase_own_work_seconds:rate5m"
-_MEAN_STEP = "run:dist_erase_step_seconds:rate5m"
-# The median of two is their mean: there the other rank is what one is compared with.
-_MEDIAN_WORK = (
-    f"(min by (run) ({_OWN_WORK}) and on (run) count by (run) ({_OWN_WORK}) < 3"
-    f" or on (run) quantile by (run) (0.5, {_OWN_WORK}))"
-)
-_WORK = _time_in("data_wait|teacher_wait|forward", "run, rank")
-
-# name → expression, each a mean over the steps of five minutes
-RECORDED = {
-    _OWN_WORK: f"{_WORK} / sum by (run, rank) (rate(dist_erase_step_seconds_count[5m]))",
-    _MEAN_STEP: "sum by (run) (rate(dist_erase_step_seconds_sum[5m]))"
-    " / sum by (run) (rate(dist_erase_step_seconds_count[5m]))",
-}
 _MINUTES = NO_PROGRESS_MINUTES
 _RUN = "{{ $labels.run }}"
 _PERCENT = "{{ $value | humanizePercentage }}"
+_FAILURES = events("checkpoint_failures_total", f"{FAILED_CHECKPOINT_HOURS}h", "")
 _DURATION = "{{ $value | humanizeDuration }}"
 
 ALERTS: tuple[Alert, ...] = (
@@ -154,16 +101,26 @@ ALERTS: tuple[Alert, ...] = (
         alarm=STALLED,
         # The step gauge of rank 0 stays at its value while nothing moves. A run at its end, be it
         # by a goal, only measures and reports; one that has ended is gone from Prometheus.
-        expr=f"(max by (run) (changes({_FIRST}[{NO_STEP_MINUTES}m])) == 0"
-        f" and on (run) max by (run) ({_FIRST} offset {NO_STEP_MINUTES}m))"
-        f" and on (run) ({_UNFINISHED})"
-        f" or ({_NOT_BEGUN})",
+        expr=f"(max by (run) (changes({FIRST}[{NO_STEP_MINUTES}m])) == 0"
+        f" and on (run) max by (run) ({FIRST} offset {NO_STEP_MINUTES}m))"
+        f" and on (run) ({UNFINISHED})"
+        f" or ({NOT_BEGUN})",
         for_=f"{STALLED_FOR_MINUTES}m",
         severity="critical",
         summary=f"Run {_RUN} makes no steps",
         description=f"No step was finished for {NO_STEP_MINUTES + STALLED_FOR_MINUTES} minutes and "
         "more, and the run is not at its end. Look for the stacks of its data workers in the run "
         "folder, and at the ranks and replicas that are silent.",
+    ),
+    Alert(
+        alarm=END_STALLED,
+        expr=AT_ITS_END,
+        for_=f"{END_HOURS}h",
+        severity="critical",
+        summary=f"Run {_RUN} does not come to its end",
+        description=f"Its last step was done {END_HOURS} hours ago and more, and it has not ended: "
+        "a checkpoint, the export, a measurement or the report hangs. The newest checkpoint holds "
+        "the work; look at what the driver waits for.",
     ),
     Alert(
         alarm=NOT_FINITE,
@@ -178,7 +135,7 @@ ALERTS: tuple[Alert, ...] = (
     Alert(
         alarm=RETAIN_DAMAGE,
         # Not the share of the budget that is spent: a budget of 0 has none.
-        expr=f"{_OVER_BUDGET} > 0",
+        expr=f"{OVER_BUDGET} > 0",
         for_="0s",
         severity="critical",
         summary=f"Run {_RUN} damages the retain set beyond its budget",
@@ -188,10 +145,10 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         alarm=FORGETTING_STUCK,
-        expr=f"({_matched(f'{_MINUTES}m')} > on (run) ({_LEVEL} + {SIMILARITY_MARGIN:g}))"
-        f" and on (run) (({_matched(f'{_MINUTES}m')}"
-        f" - {_similarity('matched', f'{_MINUTES}m', f' offset {_MINUTES}m')}) > -0.01)"
-        f" and on (run) ({_UNFINISHED})",
+        expr=f"({matched(f'{_MINUTES}m')} > on (run) ({LEVEL} + {SIMILARITY_MARGIN:g}))"
+        f" and on (run) (({matched(f'{_MINUTES}m')}"
+        f" - {similarity('matched', f'{_MINUTES}m', f' offset {_MINUTES}m')}) > -0.01)"
+        f" and on (run) ({UNFINISHED})",
         for_="5m",
         severity="warning",
         summary=f"Run {_RUN} no longer forgets",
@@ -200,7 +157,7 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         alarm=OVER_FORGETTING,
-        expr=f"{_matched('5m')} < on (run) ({_LEVEL} - {SIMILARITY_MARGIN:g})",
+        expr=f"{matched('5m')} < on (run) ({LEVEL} - {SIMILARITY_MARGIN:g})",
         for_="5m",
         severity="warning",
         summary=f"Run {_RUN} pushes forget pairs below the level of strangers",
@@ -218,7 +175,7 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         alarm=DATA_STARVATION,
-        expr=f"{_time_in('data_wait', 'run')} / {_time_in('', 'run')} > {DATA_WAIT_SHARE:g}",
+        expr=f"{time_in('data_wait', 'run')} / {time_in('', 'run')} > {DATA_WAIT_SHARE:g}",
         for_="10m",
         severity="warning",
         summary=f"Run {_RUN} waits for data",
@@ -226,18 +183,32 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         alarm=CORRUPT_SAMPLES,
-        expr="sum by (run) (dist_erase_corrupt_samples_total)"
-        f" / sum by (run) (dist_erase_samples_total) > {CORRUPT_SHARE:g}",
+        # As data.max_corrupt_fraction: set by set, without what is replaced by design.
+        expr='sum by (run, stream) (dist_erase_corrupt_samples_total{reason!="overlap"})'
+        f" / sum by (run, stream) (dist_erase_samples_total) > {CORRUPT_SHARE:g}",
         for_="5m",
         severity="warning",
-        summary=f"Run {_RUN} meets many unusable samples",
-        description=f"{_PERCENT} of the samples had to be replaced because of their content. At "
-        "data.max_corrupt_fraction the run stops.",
+        summary=f"Run {_RUN} meets many unusable samples in its {{{{ $labels.stream }}}} set",
+        description=f"{_PERCENT} of what it read of that set had to be replaced because of its "
+        "content. The run stops where the distinct ones are more than data.max_corrupt_fraction "
+        "of the set.",
+    ),
+    Alert(
+        alarm=CHECKPOINT_FAILED,
+        # How often it grew: its process ends with the failure and the next one begins at 0. Looks
+        # back as the series may be gone.
+        expr=f"sum by (run) ({_FAILURES}) > 0",
+        for_="0s",
+        severity="critical",
+        summary=f"Run {_RUN} cannot write its checkpoints",
+        description="{{ $value }} times within the last hour a rank could not write its part. Each "
+        "time the workers are started again from the checkpoint before, ray.max_failures times at "
+        "most.",
     ),
     Alert(
         alarm=CHECKPOINT_TOO_OLD,
-        expr=f"time() - {_by_run('checkpoint_timestamp_seconds')} > {CHECKPOINT_AGE_SECONDS:g}"
-        f" and on (run) ({_UNFINISHED})",
+        expr=f"time() - {by_run('checkpoint_timestamp_seconds')} > {CHECKPOINT_AGE_SECONDS:g}"
+        f" and on (run) ({UNFINISHED})",
         for_="0s",
         severity="warning",
         summary=f"The newest checkpoint of run {_RUN} is old",
@@ -245,8 +216,8 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         alarm=MEMORY_NEAR_LIMIT,
-        expr=f"{_share('host', 'used')} > {MEMORY_SHARE:g}"
-        f" or {_share('device', 'peak')} > {MEMORY_SHARE:g}",
+        expr=f"{share('host', 'used')} > {MEMORY_SHARE:g}"
+        f" or {share('device', 'peak')} > {MEMORY_SHARE:g}",
         for_="2m",
         severity="critical",
         summary="Node {{ $labels.node }} of run " + _RUN + " is nearly out of memory",
@@ -255,22 +226,25 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         alarm=RANK_MISSING,
-        # Silent while others of its run write, and not left over from an earlier start.
-        expr=f"({_SILENT_RANK}) or ({_TOO_FEW})",
+        # Silent while others of its run write, and not left over from an earlier start; or all.
+        expr=f"({SILENT_RANK}) or ({TOO_FEW}) or ({NOBODY})",
         for_="1m",
         severity="critical",
-        summary="{{ if $labels.rank }}Rank {{ $labels.rank }}{{ else }}A rank{{ end }} of run "
-        + _RUN
-        + " is silent",
+        summary="{{ if $labels.rank }}Rank {{ $labels.rank }} of run X is silent{{ else if eq "
+        "$value 0.0 }}All ranks of run X are silent{{ else }}A rank of run X is silent"
+        "{{ end }}".replace("X", _RUN),
         description=f"{{{{ if $labels.rank }}}}It has written no metrics for {_DURATION}, on node "
-        "{{ $labels.node }}, while others of its run do.{{ else }}Only {{ $value }} of the run's "
-        "ranks write metrics.{{ end }} They will wait for it in the next collective.",
+        "{{ $labels.node }}, while others of its run do. They will wait for it in the next "
+        "collective.{{ else if eq $value 0.0 }}The driver lives, and none of its ranks has written "
+        f"metrics for {NO_RANK_SECONDS / 60:g} minutes: they were not started again."
+        "{{ else }}Only {{ $value }} of the run's ranks write metrics. They will wait for the "
+        "others in the next collective.{{ end }}",
     ),
     Alert(
         alarm=STRAGGLER,
-        expr=f"{_OWN_WORK} > on (run) group_left () ({STRAGGLER_RATIO:g} * {_MEDIAN_WORK})"
-        f" and {_OWN_WORK} - on (run) group_left () {_MEDIAN_WORK}"
-        f" > on (run) group_left () (0.1 * {_MEAN_STEP})",
+        expr=f"{OWN_WORK} > on (run) group_left () ({STRAGGLER_RATIO:g} * {MEDIAN_WORK})"
+        f" and {OWN_WORK} - on (run) group_left () {MEDIAN_WORK}"
+        f" > on (run) group_left () (0.1 * {MEAN_STEP})",
         for_="10m",
         severity="warning",
         summary="Rank {{ $labels.rank }} of run " + _RUN + " holds the others up",

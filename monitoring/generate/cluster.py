@@ -10,7 +10,7 @@ from dist_erase.observability.definitions.alarms import (
 )
 from monitoring.generate.cluster_detail import DEVICES, MEMORY, WHAT_RUNS
 from monitoring.generate.marks import MARKS
-from monitoring.generate.promql import PLACED, RUN, last, mean, where
+from monitoring.generate.promql import PLACED, RUN, events, last, mean, where
 from monitoring.generate.promql import selector as of
 from monitoring.generate.records import Board, Panel, Query, Row
 
@@ -23,6 +23,9 @@ _fresh = (
     f"{HEARTBEAT_AGE_SECONDS:g}"
 )
 _ALIVE_NOW = f"(time() - {of('heartbeat_timestamp_seconds', RUN)} < {HEARTBEAT_AGE_SECONDS:g})"
+
+_UNUSABLE = where(RUN, reason="!overlap")
+_READ = f"sum by (stream) ({last('samples_total')})"
 
 _AT_A_GLANCE = Row(
     title="At a glance",
@@ -77,11 +80,15 @@ _AT_A_GLANCE = Row(
         ),
         Panel(
             title="Failures",
-            about="Checkpoints that could not be written, and steps whose loss or gradient was not "
-            "finite, which end a run. Bad: any.",
+            about="How often in the time shown a rank could not write its checkpoint, all starts "
+            "of the run together; and steps whose loss or gradient was not finite, which end a "
+            "run. Bad: any.",
             kind="stat",
             queries=(
-                Query(expr=f"sum({last('checkpoint_failures_total')})", legend="checkpoints"),
+                Query(
+                    expr=f"sum({events('checkpoint_failures_total', '$__range')})",
+                    legend="checkpoints",
+                ),
                 Query(expr=f"max({last('not_finite_steps_total')})", legend="not finite"),
             ),
             width=3,
@@ -91,13 +98,14 @@ _AT_A_GLANCE = Row(
         ),
         Panel(
             title="Unusable samples",
-            about="Share of pairs that were replaced because of their content. At "
-            "data.max_corrupt_fraction the run stops.",
+            about="Share of the pairs that were replaced because of their content, of forget or "
+            "retain set, whichever is worse. Those of reason overlap are replaced by design and "
+            "do not count.",
             kind="stat",
             queries=(
                 Query(
-                    expr=f"(sum({last('corrupt_samples_total')}) or vector(0)) / "
-                    f"sum({last('samples_total')})"
+                    expr=f"max((sum by (stream) ({last('corrupt_samples_total', _UNUSABLE)})"
+                    f" or 0 * {_READ}) / {_READ})"
                 ),
             ),
             unit="percentunit",
@@ -253,7 +261,8 @@ _SAFE = Row(
         Panel(
             title="Unusable samples by reason",
             about="Samples replaced because of their content, in all; quarantine.jsonl lists "
-            "them. Bad: a steady rise, a shard is broken.",
+            "them. Bad: a steady rise, a shard is broken. Overlap is no fault: a retain image "
+            "that the forget set has too.",
             kind="lines",
             queries=(
                 Query(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from monitoring.generate.promql import RUN, selector, where
+from monitoring.generate.promql import RUN, WINDOW, selector, where
 from monitoring.generate.records import Annotation
 
 # Unlike a change, growth of a counter leaves out that a new process begins at 0.
 _GREW = "max(increase({}[$__rate_interval])) > 0"
+# Ranks are started together. A number that this series has not had in the hour before: a resume has
+# a label `start` of its own, a rank on another node a label `node`, where nothing changes; and the
+# hour bridges what Prometheus could not scrape.
+_ATTEMPT = selector("worker_attempt", where(RUN, rank="0"))
 
 MARKS = (
     Annotation(
@@ -25,7 +29,8 @@ MARKS = (
     ),
     Annotation(
         name="Restarts",
-        expr=f"max(changes({selector('worker_attempt', RUN)}[$__rate_interval])) > 0",
+        expr=f"max({_ATTEMPT} unless {_ATTEMPT} <= max_over_time({_ATTEMPT}[1h] offset {WINDOW}))"
+        " > 1",
         colour="orange",
         title="workers started again",
         may_be_empty="only where a worker died",

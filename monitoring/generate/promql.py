@@ -7,6 +7,9 @@ RUNS = 'run=~"$run"'
 # Of one run's processes, those of the chosen ranks and nodes.
 PLACED = f'{RUN},rank=~"$rank",node=~"$node"'
 WINDOW = "$__rate_interval"
+# Counters move once a step. Grafana's rate interval is 20 s with a scrape each 5 s, in which a slow
+# run makes none: a single number would be 0 or blank most of the time.
+LATELY = "5m"
 
 
 def where(labels: str, **more: str) -> str:
@@ -36,15 +39,21 @@ def last(metric: str, labels: str = RUN) -> str:
     return f"last_over_time({selector(metric, labels)}[$__range]) and on (run, start) ({newest})"
 
 
-def rate(metric: str, labels: str = RUN) -> str:
-    """Growth per second of a counter."""
-    return f"rate({selector(metric, labels)}[{WINDOW}])"
+def rate(metric: str, labels: str = RUN, window: str = WINDOW) -> str:
+    """Growth per second of a counter; of single numbers over `LATELY`."""
+    return f"rate({selector(metric, labels)}[{window}])"
 
 
-def mean(histogram: str, labels: str, by: str) -> str:
-    """Mean of what a histogram observed lately."""
-    over = rate(f"{histogram}_sum", labels)
-    return f"sum by ({by}) ({over}) / sum by ({by}) ({rate(f'{histogram}_count', labels)})"
+def events(metric: str, window: str, labels: str = RUN) -> str:
+    """How often a counter that grows by 1 did, exactly, whatever restarts set it back to 0."""
+    over = f"{selector(metric, labels)}[{window}]"
+    return f"changes({over}) - resets({over})"
+
+
+def mean(histogram: str, labels: str, by: str, window: str = WINDOW) -> str:
+    """Mean of what a histogram observed within the window."""
+    over, count = (rate(f"{histogram}_{part}", labels, window) for part in ("sum", "count"))
+    return f"sum by ({by}) ({over}) / sum by ({by}) ({count})"
 
 
 def quantile(share: float, histogram: str, labels: str, by: str = "") -> str:
@@ -55,6 +64,6 @@ def quantile(share: float, histogram: str, labels: str, by: str = "") -> str:
 
 
 def phase_share(phases: str, labels: str = RUN) -> str:
-    """Share of the ranks' time that went into `phases` (a regular expression)."""
-    some = rate("phase_seconds_total", where(labels, phase=f"~{phases}"))
-    return f"sum({some}) / sum({rate('phase_seconds_total', labels)})"
+    """Share of the ranks' time that went into `phases` (a regular expression), a single number."""
+    some = rate("phase_seconds_total", where(labels, phase=f"~{phases}"), LATELY)
+    return f"sum({some}) / sum({rate('phase_seconds_total', labels, LATELY)})"

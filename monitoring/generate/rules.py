@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from monitoring.generate.alerts import ALERTS, RECORDED, Alert
+from monitoring.generate.alerts import ALERTS, Alert
+from monitoring.generate.conditions import RECORDED
 
 # The project has no public address, so Prometheus serves docs/ itself (--web.user-assets) or says
 # in an external label where they can be read.

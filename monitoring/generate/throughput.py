@@ -5,7 +5,17 @@ from __future__ import annotations
 from dist_erase.observability.definitions.alarms import DATA_WAIT_SHARE
 from monitoring.generate.limits import TEACHER_WAIT_SHARE
 from monitoring.generate.marks import MARKS
-from monitoring.generate.promql import PLACED, RUN, last, mean, phase_share, quantile, rate, where
+from monitoring.generate.promql import (
+    LATELY,
+    PLACED,
+    RUN,
+    last,
+    mean,
+    phase_share,
+    quantile,
+    rate,
+    where,
+)
 from monitoring.generate.records import Board, Panel, Query, Row
 from monitoring.generate.throughput_teacher import TEACHER
 
@@ -14,10 +24,10 @@ _AT_A_GLANCE = Row(
     panels=(
         Panel(
             title="Pairs per second",
-            about="Forget and retain pairs trained on, all ranks together. Bad: it falls while "
-            "the configuration stayed the same.",
+            about="Forget and retain pairs trained on, all ranks together, in the last five "
+            "minutes. Bad: it falls while the configuration stayed the same.",
             kind="stat",
-            queries=(Query(expr=f"sum({rate('samples_total')})"),),
+            queries=(Query(expr=f"sum({rate('samples_total', window=LATELY)})"),),
             width=3,
             height=4,
             decimals=1,
@@ -25,10 +35,10 @@ _AT_A_GLANCE = Row(
         ),
         Panel(
             title="Mean step",
-            about="Wall time of a step, waits included, mean over the ranks. Checkpoints and "
-            "evaluations are not in it.",
+            about="Wall time of a step, waits included, mean over the ranks and five minutes. "
+            "Checkpoints and evaluations are not in it.",
             kind="stat",
-            queries=(Query(expr=mean("step_seconds", RUN, "run")),),
+            queries=(Query(expr=mean("step_seconds", RUN, "run", LATELY)),),
             unit="s",
             width=3,
             height=4,
@@ -94,7 +104,8 @@ _AT_A_GLANCE = Row(
             kind="gauge",
             queries=(
                 Query(
-                    expr=f"sum({rate('data_worker_seconds_total')}) / sum({last('data_workers')})"
+                    expr=f"sum({rate('data_worker_seconds_total', window=LATELY)})"
+                    f" / sum({last('data_workers')})"
                 ),
             ),
             unit="percentunit",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitoring.generate.limits import BUDGET_NEARLY_USED
 from monitoring.generate.marks import MARKS
-from monitoring.generate.promql import RUN, last, mean, selector, where
+from monitoring.generate.promql import LATELY, RUN, last, mean, selector, where
 from monitoring.generate.records import Board, Panel, Query, Row
 from monitoring.generate.unlearning_detail import (
     BEFORE_AND_AFTER,
@@ -48,13 +48,13 @@ _AT_A_GLANCE = Row(
         ),
         Panel(
             title="Time left",
-            about="Steps to go times the mean time of the latest steps of rank 0. Checkpoints and "
-            "evaluations come on top.",
+            about="Steps to go times rank 0's mean time for a step in the last five minutes. "
+            "Checkpoints and evaluations come on top.",
             kind="stat",
             queries=(
                 Query(
                     expr=f"(max({last('steps_planned')}) - max({last('step')})) * "
-                    f"max({mean('step_seconds', where(RUN, rank='0'), 'run')})"
+                    f"max({mean('step_seconds', where(RUN, rank='0'), 'run', LATELY)})"
                 ),
             ),
             unit="s",

@@ -9,7 +9,7 @@ import pytest
 from support.prometheus import INSTALLED
 
 from dist_erase.observability.metrics import DEFINITIONS, GOALS, PHASES, TERMS
-from monitoring.generate.alerts import RECORDED
+from monitoring.generate.conditions import RECORDED
 
 pytestmark = [
     pytest.mark.integration,

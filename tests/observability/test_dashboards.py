@@ -8,7 +8,8 @@ from support.grafana_schema import problems
 
 from dist_erase.observability.definitions.alarms import ALARMS
 from dist_erase.observability.metrics import COMMON_LABELS, DEFINITIONS
-from monitoring.generate.alerts import ALERTS, RECORDED
+from monitoring.generate.alerts import ALERTS
+from monitoring.generate.conditions import RECORDED
 from monitoring.generate.files import BOARDS, generated
 from monitoring.generate.records import COLUMNS
 from monitoring.generate.rules import rules

@@ -25,6 +25,9 @@ class Alarm:
 
 NO_STEP_MINUTES = 10
 STALLED_FOR_MINUTES = 5  # how long that must stay so
+# Twice the hour that two models on sets of millions of pairs may take to measure: nothing tells a
+# measurement that is slow from one that hangs, and what waits then is a report, not the work.
+END_HOURS = 2
 NO_PROGRESS_MINUTES = 15
 # A cosine: between the level of pairs that were never paired and "still remembered".
 SIMILARITY_MARGIN = 0.05
@@ -33,7 +36,10 @@ DATA_WAIT_SHARE = 0.30  # of the ranks' time; the console speaks of waits from 0
 CORRUPT_SHARE = 0.005
 MEMORY_SHARE = 0.92
 CHECKPOINT_AGE_SECONDS = 3600.0
+FAILED_CHECKPOINT_HOURS = 1  # how long one is spoken of
 HEARTBEAT_AGE_SECONDS = 60.0  # processes write every second
+# Of all ranks: Ray needs a minute or two to start dead ones again and load the model.
+NO_RANK_SECONDS = 300.0
 STRAGGLER_RATIO = 1.5  # own work of the slowest rank over the median rank's
 
 STALLED = Alarm(
@@ -41,6 +47,10 @@ STALLED = Alarm(
     limit=NO_STEP_MINUTES,
     fires=f"no step was finished for {NO_STEP_MINUTES + STALLED_FOR_MINUTES} minutes before the "
     "run's end; from its start on too",
+)
+END_STALLED = Alarm(
+    name="DistEraseEndStalled",
+    fires=f"the last step was done and the run has not ended for {END_HOURS} hours",
 )
 NOT_FINITE = Alarm(
     name="DistEraseLossNonFinite", fires="the loss or its gradient is NaN or infinite"
@@ -76,7 +86,12 @@ DATA_STARVATION = Alarm(
 CORRUPT_SAMPLES = Alarm(
     name="DistEraseCorruptSamples",
     limit=CORRUPT_SHARE,
-    fires=f"more than {CORRUPT_SHARE:.1%} of the samples had to be replaced, for five minutes",
+    fires=f"more than {CORRUPT_SHARE:.1%} of the forget or the retain samples had to be "
+    "replaced, overlap apart, for five minutes",
+)
+CHECKPOINT_FAILED = Alarm(
+    name="DistEraseCheckpointFailed",
+    fires=f"a checkpoint could not be written within the last {FAILED_CHECKPOINT_HOURS} hour",
 )
 CHECKPOINT_TOO_OLD = Alarm(
     name="DistEraseCheckpointTooOld",
@@ -92,7 +107,7 @@ RANK_MISSING = Alarm(
     name="DistEraseRankMissing",
     limit=HEARTBEAT_AGE_SECONDS,
     fires=f"a rank is silent for {HEARTBEAT_AGE_SECONDS:g} seconds while others write, and a "
-    "minute more",
+    "minute more; or all ranks of a run that is not at its end are, for six minutes",
 )
 STRAGGLER = Alarm(
     name="DistEraseStraggler",
@@ -105,7 +120,7 @@ UNREACHABLE = Alarm(
     fires="a run's metrics address does not answer for two minutes",
 )
 ALARMS = (
-    *(STALLED, NOT_FINITE, RETAIN_DAMAGE, FORGETTING_STUCK, OVER_FORGETTING, POOL_DEGRADED),
-    *(DATA_STARVATION, CORRUPT_SAMPLES, CHECKPOINT_TOO_OLD, MEMORY_NEAR_LIMIT, RANK_MISSING),
-    *(STRAGGLER, UNREACHABLE),
+    *(STALLED, END_STALLED, NOT_FINITE, RETAIN_DAMAGE, FORGETTING_STUCK, OVER_FORGETTING),
+    *(POOL_DEGRADED, DATA_STARVATION, CORRUPT_SAMPLES, CHECKPOINT_FAILED, CHECKPOINT_TOO_OLD),
+    *(MEMORY_NEAR_LIMIT, RANK_MISSING, STRAGGLER, UNREACHABLE),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dist_erase.observability.definitions.alarms import (
     CHECKPOINT_TOO_OLD,
+    END_STALLED,
     FORGETTING_STUCK,
     RANK_MISSING,
     STALLED,
@@ -21,7 +22,7 @@ PROGRESS = (
         kind="gauge",
         dashboard="progress",
         question=_FAR,
-        alerts=(STALLED, FORGETTING_STUCK, CHECKPOINT_TOO_OLD, RANK_MISSING),
+        alerts=(STALLED, END_STALLED, FORGETTING_STUCK, CHECKPOINT_TOO_OLD, RANK_MISSING),
         help="Number of the last finished optimiser step, kept over restarts; 0 before the first.",
     ),
     Definition(
@@ -29,7 +30,7 @@ PROGRESS = (
         kind="gauge",
         dashboard="progress",
         question=_FAR,
-        alerts=(STALLED, FORGETTING_STUCK, CHECKPOINT_TOO_OLD, RANK_MISSING),
+        alerts=(STALLED, END_STALLED, FORGETTING_STUCK, CHECKPOINT_TOO_OLD, RANK_MISSING),
         help="Number of the step that ends the run: the last one planned or, where goals or the "
         "budget of damage end it earlier, the last one done. Set by rank 0.",
     ),
@@ -79,7 +80,7 @@ PROGRESS = (
         role="driver",
         dashboard="progress",
         question=_FAR,
-        alerts=(STALLED,),
+        alerts=(STALLED, END_STALLED, RANK_MISSING),
         help="How the run ended, as its exit code; absent until then, and served in the time of "
         "grace.",
     ),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dist_erase.observability.definitions.alarms import (
+    CHECKPOINT_FAILED,
     CHECKPOINT_TOO_OLD,
     CORRUPT_SAMPLES,
+    END_STALLED,
     FORGETTING_STUCK,
     MEMORY_NEAR_LIMIT,
     NOT_FINITE,
@@ -76,6 +78,7 @@ SAFETY = (
         kind="counter",
         dashboard="cluster",
         question=_CHECKPOINT,
+        alerts=(CHECKPOINT_FAILED,),
         help="Checkpoints that this rank could not write.",
     ),
     Definition(
@@ -95,7 +98,9 @@ SAFETY = (
         question=_DIRTY,
         when="a sample is unusable",
         alerts=(CORRUPT_SAMPLES,),
-        help="Samples of this rank's batches that were replaced because of their content.",
+        help="Samples of this rank's batches that were replaced because of their content. Those of "
+        "reason overlap, whose image the forget set has too, do not count towards "
+        "data.max_corrupt_fraction.",
     ),
     Definition(
         name="dist_erase_worker_attempt",
@@ -119,7 +124,7 @@ SAFETY = (
         unit="seconds",
         dashboard="cluster",
         question=_ALIVE,
-        alerts=(RANK_MISSING, MEMORY_NEAR_LIMIT),
+        alerts=(RANK_MISSING, MEMORY_NEAR_LIMIT, END_STALLED),
         help="Unix time at which this process last wrote its metrics; every role sets it.",
     ),
     Definition(
