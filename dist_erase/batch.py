@@ -39,6 +39,8 @@ class Samples:
         image_ids: int64 [n]; first 8 bytes of BLAKE2b of the encoded image bytes.
         labels: int64 [n]; the `.cls` member, -1 where there is none.
         positions: int64 [n]; the sample's ordinal in its set (see `data.set_index.SetIndex`).
+        views: int64 [n, 3], how `data.augment` changed each image: down, right, mirrored; [0, 3]
+            where no image was changed.
     """
 
     images: Tensor
@@ -47,6 +49,7 @@ class Samples:
     image_ids: Tensor
     labels: Tensor
     positions: Tensor
+    views: Tensor = field(default_factory=lambda: torch.zeros(0, 3, dtype=torch.int64))
 
     def __len__(self) -> int:
         """Number of pairs."""
@@ -57,13 +60,20 @@ def concat_samples(parts: list[Samples]) -> Samples:
     """Joins parts in order, in new memory; raises ValueError on an empty list."""
     if not parts:
         raise ValueError("concat_samples needs at least one part")
-    names = ("images", "tokens", "caption_ids", "image_ids", "labels", "positions")
+    names = ("images", "tokens", "caption_ids", "image_ids", "labels", "positions", "views")
     return Samples(**{name: torch.cat([getattr(p, name) for p in parts]) for name in names})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quarantined:
-    """One unusable sample and why; one line of `quarantine.jsonl`."""
+    """One unusable sample and why; one line of `quarantine.jsonl`.
+
+    Attributes:
+        shard: path or URL, without credentials; another one where a run goes on elsewhere.
+        index: the sample's number in the shard.
+        ordinal: the shard's number in its set, the same wherever the set lies; None = not known
+            (lines of older versions).
+    """
 
     stream: StreamName
     shard: str
@@ -71,6 +81,7 @@ class Quarantined:
     key: str
     reason: str
     detail: str
+    ordinal: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

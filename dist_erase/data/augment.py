@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dist_erase.config.train import AugmentConfig
+from dist_erase.data.draws import CROP_COLUMN, CROP_ROW, FLIP, draw
+
+_PURPOSES = np.array([[CROP_ROW], [CROP_COLUMN], [FLIP]])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,23 @@ def view_parameters(config: AugmentConfig, *, row: int, column: int, flip: int) 
         right=column % places - config.crop,
         mirrored=config.flip and flip % 2 == 1,
     )
+
+
+def drawn_views(
+    config: AugmentConfig, *, seed: int, passes: NDArray[np.int64], positions: NDArray[np.int64]
+) -> list[ViewParameters]:
+    """The views of n samples, each in one pass over its set.
+
+    Args:
+        config: see `view_parameters`.
+        seed: the run's.
+        passes: int64 [n], see `order.Slots`.
+        positions: int64 [n], of the samples in their set.
+    """
+    drawn = draw(seed, _PURPOSES, passes, positions).T.tolist()
+    return [
+        view_parameters(config, row=row, column=column, flip=flip) for row, column, flip in drawn
+    ]
 
 
 def apply_view(image: NDArray[np.uint8], view: ViewParameters) -> NDArray[np.uint8]:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from dist_erase.batch import PairBatch, Quarantined, Samples
 from dist_erase.config.run import PretrainConfig, RunConfig
+from dist_erase.config.train import AugmentConfig
+from dist_erase.data.augment import ViewParameters, drawn_views
 from dist_erase.data.digest import batch_digest, in_words
 from dist_erase.data.stream import PairSettings, PartMaker, StreamPlan
 from dist_erase.errors import UserError
@@ -26,7 +28,7 @@ from dist_erase.orchestration.stored_run import stored_config
 from dist_erase.training.data_plan import plan_pretrain, plan_run
 from dist_erase.training.recipe import Recipe, recipe_for_pretrain, recipe_for_run
 
-Verdict = Literal["identical", "DIFFERENT", "not recorded"]
+Verdict = Literal["identical", "identical, views not recorded", "DIFFERENT", "not recorded"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,7 @@ class Place:
         shard, index, key: the sample that stands there.
         caption: as the tokenizer got it.
         label: class number, -1 = none.
+        view: how augmentation changed the image.
         instead_of: the unusable sample that was to stand there; None = none.
     """
 
@@ -49,6 +52,7 @@ class Place:
     key: str
     caption: str
     label: int
+    view: ViewParameters
     instead_of: Quarantined | None
 
 
@@ -60,6 +64,7 @@ class Replayed:
         run: the run's name.
         step: as metrics.jsonl counts, from 1.
         digest: of this batch.
+        without_views: the same as older versions made it, which left views out.
         recorded: of the run's; None = the run has not recorded the step.
         places: all pairs, forget before retain.
         images: uint8 [n, H, W, 3], as the student saw them, in the order of `places`.
@@ -69,6 +74,7 @@ class Replayed:
     run: str
     step: int
     digest: str
+    without_views: str
     recorded: str | None
     places: tuple[Place, ...]
     images: NDArray[np.uint8]
@@ -79,7 +85,11 @@ class Replayed:
         """Whether it is the batch that the run trained on."""
         if self.recorded is None:
             return "not recorded"
-        return "identical" if self.recorded == self.digest else "DIFFERENT"
+        if self.recorded == self.digest:
+            return "identical"
+        if self.recorded == self.without_views:  # an older version's, with augmentation
+            return "identical, views not recorded"
+        return "DIFFERENT"
 
 
 def replay(folder: Path, step: int) -> Replayed:
@@ -112,20 +122,24 @@ def replay(folder: Path, step: int) -> Replayed:
     streams = [(recipe.data.forget, batch.forget), (recipe.data.retain, batch.retain)]
     made = [(plan, samples) for plan, samples in streams if plan is not None and samples]
     digest = in_words(batch_digest(batch, rank=0))
+    without_views = in_words(batch_digest(batch, rank=0, views=False))
     recorded = row.get("batch")
     return Replayed(
         run=config.run.name,
         step=step,
         digest=digest,
+        without_views=without_views,
         recorded=recorded,
         places=tuple(
             place
             for plan, samples in made
-            for place in _places(plan, samples, step - 1, tokenizer, batch)
+            for place in _places(plan, samples, settings, tokenizer, batch)
         ),
         images=np.concatenate([samples.images.permute(0, 2, 3, 1).numpy() for _, samples in made]),
         changes=(
-            what_changed(config, folder, recipe, row) if recorded not in (None, digest) else ()
+            ()
+            if recorded in (None, digest, without_views)
+            else what_changed(config, folder, recipe, row)
         ),
     )
 
@@ -183,13 +197,25 @@ def _row(folder: Path, step: int, *, planned: int) -> Row:
 
 
 def _places(
-    plan: StreamPlan, samples: Samples, step: int, tokenizer: _Recording, batch: PairBatch
+    plan: StreamPlan,
+    samples: Samples,
+    settings: PairSettings,
+    tokenizer: _Recording,
+    batch: PairBatch,
 ) -> list[Place]:
     captions = tokenizer.captions(samples.tokens)
     why = {(e.stream, e.shard, e.index): e for e in batch.quarantined}
-    planned = plan.order.at(step).positions.tolist()
+    planned = plan.order.at(batch.step)
+    views = drawn_views(
+        settings.augment or AugmentConfig(),
+        seed=settings.seed,
+        passes=planned.passes,
+        positions=samples.positions.numpy(),
+    )
     places = []
-    for number, (first, used) in enumerate(zip(planned, samples.positions.tolist(), strict=True)):
+    for number, (first, used) in enumerate(
+        zip(planned.positions.tolist(), samples.positions.tolist(), strict=True)
+    ):
         shard, index, key = plan.index.label(used)
         places.append(
             Place(
@@ -200,6 +226,7 @@ def _places(
                 key=key,
                 caption=captions[number],
                 label=int(samples.labels[number]),
+                view=views[number],
                 instead_of=(
                     None if first == used else why[(plan.name, *plan.index.label(first)[:2])]
                 ),
