@@ -1,4 +1,4 @@
-"""Says in metrics which teacher replicas answer, while the driver waits for the trainer."""
+"""Says in metrics which teacher replicas work, while the driver waits for the trainer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dist_erase.observability.emit import Metrics
 from dist_erase.teacher.pool import TeacherPool
 
 _EVERY_SECONDS = 1.0
+# For an answer past the queue, which a process that runs gives at once.
 _LATE_SECONDS = 10.0
 
 

@@ -53,6 +53,23 @@ class Pong:
     pairs: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Life:
+    """That a replica's process answers, and how its worker does.
+
+    Attributes:
+        pid: process id.
+        working_seconds: how long it has worked on the request at hand; 0 between requests.
+    """
+
+    pid: int
+    working_seconds: float
+
+    def works(self, limit_seconds: float) -> bool:
+        """Whether the worker gets on; one that hangs in a kernel stays at one request."""
+        return self.working_seconds <= limit_seconds
+
+
 class TeacherReplica:
     """The frozen model behind a queue.
 
@@ -69,6 +86,7 @@ class TeacherReplica:
         self._device = torch.device(spec.device)
         self._pairs = 0
         self._queued = 0
+        self._began: float | None = None  # when the worker took the request at hand
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="teacher")
         self._metrics = Metrics(run=spec.run, role="teacher", rank=index)
         self._snapshots = (
@@ -98,6 +116,17 @@ class TeacherReplica:
         """
         return await asyncio.get_running_loop().run_in_executor(self._worker, self._pong)
 
+    async def alive(self) -> Life:
+        """Answers at once, past the queue: a replica with much to do is not a dead one.
+
+        Raises:
+            UserError: the model could not be loaded.
+        """
+        self._loaded()
+        began = self._began
+        working = 0.0 if began is None else time.monotonic() - began
+        return Life(pid=os.getpid(), working_seconds=working)
+
     async def close(self) -> None:
         """Writes the last metrics."""
         if self._snapshots is not None:
@@ -109,8 +138,11 @@ class TeacherReplica:
 
     def _embed(self, questions: tuple[Question, ...]) -> tuple[Answer, ...]:
         clip = self._loaded()
-        begin = time.monotonic()
-        answers = tuple(_answer(clip, question) for question in questions)
+        self._began = begin = time.monotonic()
+        try:
+            answers = tuple(_answer(clip, question) for question in questions)
+        finally:
+            self._began = None
         pairs = sum(len(answer[0]) for answer in answers if answer is not None)
         self._pairs += pairs
         self._metrics.teacher_replica_pairs_total.inc(pairs)

@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from dist_erase.config.model import ModelConfig
 from dist_erase.config.run import TeacherConfig
 from dist_erase.errors import UserError
-from dist_erase.teacher.actor import Pong, ReplicaSpec, TeacherReplica
+from dist_erase.teacher.actor import Life, Pong, ReplicaSpec, TeacherReplica
 
 _CLOSE_SECONDS = 3.0
 
@@ -30,12 +30,20 @@ class TeacherPool:
     Attributes:
         handles: for `router.PoolClient`.
         restarts: how often each replica was found in another process, as `replicas_up` saw it.
+
+    Args:
+        group: where the replicas are.
+        handles: of the replicas, by index.
+        stuck_seconds: a replica that is longer at one request hangs.
     """
 
-    def __init__(self, group: PlacementGroup, handles: tuple[Any, ...]) -> None:
+    def __init__(
+        self, group: PlacementGroup, handles: tuple[Any, ...], *, stuck_seconds: float
+    ) -> None:
         self.handles = handles
         self._group = group
-        self._pings: list[tuple[Any, float]] = []
+        self._stuck_seconds = stuck_seconds
+        self._asked: list[tuple[Any, float]] = []
         self._up = [True] * len(handles)
         self._pids: list[int] = []
         self.restarts = [0] * len(handles)
@@ -82,7 +90,8 @@ class TeacherPool:
         handles = tuple(
             _start_replica(group, spec, index, dict(resources)) for index in range(config.replicas)
         )
-        pool = cls(group, handles)
+        # Whoever waits for an answer gives it up after that time, too.
+        pool = cls(group, handles, stuck_seconds=config.timeout_seconds)
         try:
             pool._pids = [pong.pid for pong in _wait_until_loaded(handles, load_seconds)]
         except BaseException:
@@ -102,30 +111,32 @@ class TeacherPool:
         return [pong.pid for pong in self.pongs()]
 
     def replicas_up(self, late_seconds: float) -> list[bool]:
-        """Whether each replica answers, without waiting: for metrics, to be called regularly.
+        """Whether each replica works, without waiting: for metrics, to be called regularly.
+
+        How much waits in its queue is no matter: a busy replica is up.
 
         Args:
-            late_seconds: a replica whose ping is older than this counts as down.
+            late_seconds: a replica whose process does not answer for longer than this is down.
         """
         now = time.monotonic()
-        if not self._pings:
-            self._pings = [(h.ping.remote(), now) for h in self.handles]
-        for index, (ping, sent) in enumerate(self._pings):
-            if ray.wait([ping], timeout=0)[0]:
-                self._up[index] = self._answered(index, ping)
-                self._pings[index] = (self.handles[index].ping.remote(), now)
+        if not self._asked:
+            self._asked = [(h.alive.remote(), now) for h in self.handles]
+        for index, (call, sent) in enumerate(self._asked):
+            if ray.wait([call], timeout=0)[0]:
+                self._up[index] = self._works(index, call)
+                self._asked[index] = (self.handles[index].alive.remote(), now)
             elif now - sent > late_seconds:
                 self._up[index] = False
         return list(self._up)
 
-    def _answered(self, index: int, ping: Any) -> bool:
+    def _works(self, index: int, call: Any) -> bool:
         try:
-            pong: Pong = ray.get(ping)
+            life: Life = ray.get(call)
         except RayError:
             return False
-        self.restarts[index] += pong.pid != self._pids[index]
-        self._pids[index] = pong.pid
-        return True
+        self.restarts[index] += life.pid != self._pids[index]
+        self._pids[index] = life.pid
+        return life.works(self._stuck_seconds)
 
     def shutdown(self) -> None:
         """Ends the replicas, after a moment for their last metrics, and frees their place."""
