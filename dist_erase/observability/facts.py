@@ -48,7 +48,8 @@ class Facts:
         worker_seconds: rank → seconds its data workers worked so far.
         data_wait: rank → seconds waited for data so far.
         step_seconds: rank → seconds of all its steps so far.
-        corrupt: samples replaced so far.
+        corrupt: samples replaced so far because their content is unusable; not those of reason
+            `overlap`, which are replaced by design and count towards no limit.
         checkpoint_step: of the newest checkpoint.
         heartbeat: unix time of the newest sign of life of any process but the exporter.
         exit_code: how it ended; None while it runs.
@@ -96,7 +97,7 @@ def facts_of(scrape: Scrape) -> Facts:
         worker_seconds=scrape.by("rank", "data_worker_seconds_total"),
         data_wait=scrape.by("rank", "phase_seconds_total", phase="data_wait"),
         step_seconds=scrape.by("rank", "step_seconds_sum"),
-        corrupt=int(scrape.total("corrupt_samples_total") or 0),
+        corrupt=_corrupt(scrape),
         checkpoint_step=_whole(scrape.value("checkpoint_last_step", rank="0")),
         heartbeat=_heartbeat(scrape),
         exit_code=_whole(scrape.value("run_exit_code")),
@@ -148,6 +149,11 @@ def _figures(scrape: Scrape, phase: str) -> Figures:
             figures = found.setdefault(name, {})
             figures["recall1"] = max(share, figures.get("recall1", 0.0))
     return found
+
+
+def _corrupt(scrape: Scrape) -> int:
+    found = scrape.series("corrupt_samples_total")
+    return int(sum(s.value for s in found if s.labels.get("reason") != "overlap"))
 
 
 def _idle_cores(scrape: Scrape) -> float | None:

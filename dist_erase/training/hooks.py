@@ -24,9 +24,13 @@ class RunLog:
     Args:
         folder: the run folder.
         writes_rows: rows and events come from rank 0 alone; quarantine lines from every rank.
+
+    Attributes:
+        folder: the run folder.
     """
 
     def __init__(self, folder: Path, *, writes_rows: bool) -> None:
+        self.folder = folder
         self._rows = folder / "metrics.jsonl"
         self._quarantine = folder / QUARANTINE
         self._writes_rows = writes_rows
@@ -105,6 +109,7 @@ def record_step(
         metrics.block_cache_queries_total.inc(count, layer)
     for layer, count in batch.work.hits.items():
         metrics.block_cache_hits_total.inc(count, layer)
+    # Those of reason `overlap` are replaced by design: who judges by this metric leaves them out.
     for sample in batch.quarantined:
         metrics.corrupt_samples_total.inc(1, sample.stream, sample.reason)
     if teacher is not None:

@@ -118,3 +118,10 @@ def test_what_changes_between_looks_is_told_as_events():
     ]
     assert events[2]["message"] == "forget pairs found 25.0%, retain pairs found 75.0%"
     assert events[2]["figures"] == live
+
+
+def test_samples_that_are_replaced_by_design_are_not_corrupt(run):
+    for reason, count in (("image", 2), ("overlap", 5), ("caption", 1)):
+        run.students[0].corrupt_samples_total.inc(count, "retain", reason)
+    run.write()
+    assert run.facts().corrupt == 3
