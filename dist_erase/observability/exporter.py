@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -134,8 +135,11 @@ class RunExporter:
             return
         self._ended.set()
         began = time.monotonic()
-        try:
+        with ExitStack() as after:  # runs them all, the last first, whatever one of them raises
+            after.callback(self._server.close)
+            after.callback(self._file_sd.unlink, missing_ok=True)
             if self._pusher is not None:
+                after.callback(self._pusher.delete)
                 self._pusher.last()
             self._watchers.wait(self._exposure.grace_seconds)
             age = began - self._started
@@ -144,11 +148,6 @@ class RunExporter:
             if self._pusher is not None:  # how often Prometheus asks the gateway, nobody tells us
                 left = self._exposure.grace_seconds - (time.monotonic() - began)
                 time.sleep(max(0.0, left))
-        finally:
-            if self._pusher is not None:
-                self._pusher.delete()
-            self._file_sd.unlink(missing_ok=True)
-            self._server.close()
 
     def _target(self) -> dict[str, Any]:
         # The run's name is a `__meta_` label: each series brings its own `run` label, and a

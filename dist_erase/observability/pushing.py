@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from urllib.error import URLError
+from http.client import HTTPException
 
 from prometheus_client import CollectorRegistry, delete_from_gateway, push_to_gateway
 from prometheus_client.exposition import default_handler
@@ -91,11 +91,17 @@ class Pusher:
         try:
             ask()
             self._warned = False
-        except (URLError, OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             self._told()
             if not self._warned:
-                _log.warning("observe.pushgateway: %s: %s", self._gateway, error)
+                _log.warning("observe.pushgateway: %s: %s", self._gateway, _in_words(error))
             self._warned = True
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, HTTPException) and not isinstance(error, OSError):
+        return "what answers does not speak HTTP"  # the error's own text is whatever was sent
+    return str(error)
 
 
 def _with_password(

@@ -13,9 +13,11 @@ from typing import Protocol
 from dist_erase.errors import UserError
 from dist_erase.observability.asking import get
 from dist_erase.observability.facts import Facts, facts_of, pool_changes
+from dist_erase.observability.metrics import PREFIX
 from dist_erase.observability.rows import Row
 from dist_erase.observability.scrape import Scrape, parse
 from dist_erase.observability.scrape_rows import ScrapeRows, run_changes
+from dist_erase.observability.snapshot import END
 from dist_erase.observability.watchers import new_agent
 
 _MEND = "Give the address that the run printed at its start, with /metrics."
@@ -126,7 +128,9 @@ class UrlSource:
         """
         try:
             text = get(self._url, self._agent)
-        except (OSError, ValueError) as error:
+        except ValueError as error:
+            raise UserError(self._url, f"cannot be asked ({error}).", _MEND) from None
+        except OSError as error:
             if isinstance(error, urllib.error.HTTPError) and error.code < 500:
                 raise UserError(
                     self._url,
@@ -139,6 +143,8 @@ class UrlSource:
             scrape = parse(text)
         except ValueError:
             scrape = parse("")
+        if PREFIX in text and not text.endswith(END) and len(scrape.runs) < 2:
+            return Update(silent="the answer broke off")  # the run was killed as it answered
         if len(scrape.runs) != 1:
             listed = f"serves several runs ({', '.join(scrape.runs)})"
             raise UserError(

@@ -6,8 +6,13 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from support.raw import saying
 
-from dist_erase.observability.asking import get
+from dist_erase.observability.asking import get, read_addresses
+
+NO_HTTP = b"\x00\x00\x18\x04\x00\x00\x00\x00\x00"  # how gRPC begins, on Ray's port 6379
+SHORT = b"HTTP/1.0 200 OK\r\nContent-Length: 1000\r\n\r\ndist_erase_step 1\n"
+CHUNK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\ndist_erase_step 1\n"
 
 
 class Server(ThreadingHTTPServer):
@@ -59,3 +64,18 @@ def test_a_password_goes_to_the_host_that_it_is_for_and_not_where_that_sends(
     assert get(f"http://127.0.0.1:{first.server_port}/metrics", "test") == "ok"
     assert first.seen == ["Basic bWU6c2VjcmV0"]
     assert last.seen == [None]
+
+
+def test_a_port_that_speaks_no_http_is_told(serve):
+    with saying(NO_HTTP) as url:
+        with pytest.raises(ValueError, match="does not speak HTTP"):
+            get(f"{url}/metrics", "test")
+        assert read_addresses([f"{url}/metrics"], "test").runs == []
+    with pytest.raises(ValueError, match="nonnumeric port"):
+        get("http://127.0.0.1:metrics/", "test")
+
+
+@pytest.mark.parametrize("words", [SHORT, CHUNK, b""], ids=["length", "chunk", "nothing"])
+def test_an_answer_that_broke_off_is_none(words):
+    with saying(words) as url, pytest.raises(OSError, match=r"broke off|closed"):
+        get(f"{url}/metrics", "test")

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+from support.raw import saying
 
 from dist_erase.errors import UserError
 from dist_erase.observability import exporter as exporter_module
@@ -168,6 +169,7 @@ def test_the_end_waits_for_one_more_scrape(start, tmp_path, monkeypatch):
     monkeypatch.setattr(exporter_module, "_NOBODY_SCRAPES_SECONDS", 0.0)  # a long run
     exporter = start(grace_seconds=30)
     get(exporter)  # a scrape before the end is not the last one
+    assert exporter._scraped.wait(5)  # it is counted when it is out, which we may see sooner
     closing = threading.Thread(target=exporter.close)
     closing.start()
     closing.join(0.3)
@@ -212,3 +214,29 @@ def test_bound_to_every_interface_it_names_an_address_that_answers(start):
     exporter = start(bind="0.0.0.0")
     assert not exporter.address.startswith("0.0.0.0")
     assert "dist_erase" in get(exporter)
+
+
+def push_failures(exporter):
+    return list(series(exporter.text(), "dist_erase_exporter_push_failures_total").values())
+
+
+def test_a_gateway_that_speaks_no_http_costs_only_the_values(start, tmp_path, caplog):
+    with saying(b"\x00\x1b[31m\x00") as url:
+        exporter = start(pushgateway=url)
+        exporter._pusher._thread.join(0.5)
+        assert exporter._pusher._thread.is_alive()
+        exporter.close()
+    assert push_failures(exporter) == [3]  # the first push, the last one and the deletion
+    assert caplog.text.count(f"observe.pushgateway: {url}: what answers does not speak HTTP") == 1
+    assert "\x1b" not in caplog.text
+    assert not (tmp_path / ".file_sd" / f"{RUN}.json").exists()
+
+
+def test_what_fails_at_the_end_leaves_no_address_behind(start, tmp_path):
+    exporter = start()
+    file_sd = tmp_path / ".file_sd" / f"{RUN}.json"
+    file_sd.unlink()
+    file_sd.mkdir()  # cannot be unlinked
+    with pytest.raises(OSError, match=RUN):
+        exporter.close()
+    assert exporter._server._server.fileno() == -1

@@ -283,7 +283,9 @@ def test_processes_that_leave_nothing_in_the_folder_are_asked_at_their_addresses
 
 def test_an_address_cannot_send_escape_sequences_to_a_terminal(watch):
     with web_server() as web:
-        web.files["/metrics"] = b'dist_erase_step{run="se\x1b[31mven",role="student",rank="0"} 3\n'
+        web.files["/metrics"] = (
+            b'dist_erase_step{run="se\x1b[31mven",role="student",rank="0"} 3\n# EOF\n'
+        )
         code, out, _ = ended(watch(f"{web.url}/metrics", "--once"))
     assert code == 0
     assert "se?[31mven" in out
