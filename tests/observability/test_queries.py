@@ -213,7 +213,8 @@ def test_single_numbers_are_there_while_steps_are_slower_than_the_rate_interval(
     tmp_path, board, title, value
 ):
     # Of 7.5 steps in five minutes whole ones are seen: seven or eight.
-    near = f"abs(({panel(board, title)}) / {value} - 1) < bool 0.1"
+    expr = panel(board, title).replace("$__rate_interval", "20s")
+    near = f"abs(({expr}) / {value} - 1) < bool 0.1"
     always = f"min_over_time(({near})[9m:5s])"
     assert fails(tmp_path, f"max({always})", "18m", {"{}": 1}, SLOW, interval="5s") == ""
 
@@ -244,7 +245,9 @@ PROCESS = f'{RANK_0},node="a"'
     ],
 )
 def test_failed_checkpoints_stay_in_sight(tmp_path, series, expected):
-    assert fails(tmp_path, panel("cluster", "Failures"), "25m", {"{}": expected}, series) == ""
+    starts = {OLD: "60+0x5 stale", NEW: "_x10 600+0x15"} if len(series) > 1 else {"": "0+0x25"}
+    told = series | {f"{STARTED}{{{PROCESS},{start}}}": at for start, at in starts.items()}
+    assert fails(tmp_path, panel("cluster", "Failures"), "25m", {"{}": expected}, told) == ""
 
 
 READ = {
