@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress as ProgressBar
 
 from dist_erase.cli import data_inspect, data_split, replay
+from dist_erase.cli.data_split_output import progress
 from dist_erase.cli.shards_table import print_shards
 
 if TYPE_CHECKING:
     from dist_erase.data.build.dataset import BuildSummary
-    from dist_erase.data.build.writer import Progress
 
 app = typer.Typer(
     help="Make, check and inspect data sets in webdataset shards.", no_args_is_help=True
@@ -36,6 +34,10 @@ ShardSize = Annotated[int, typer.Option(min=1, help="Most samples in a shard.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a data set built with other options.")
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=0, help="Processes that read and write; one a core if not given."),
+]
 Forget = Annotated[
     list[str], typer.Option(help="Class to forget; repeat it or separate names by commas.")
 ]
@@ -48,6 +50,13 @@ def digits(
     size: Annotated[int, typer.Option(min=8, help="Pixels of a side.")] = 32,
     seed: Seed = 0,
     shard_size: ShardSize = 512,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Processes that write; 0 = none: starting some takes longer than these images.",
+        ),
+    ] = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Build scikit-learn's handwritten digits; 30 % of each are held out.
@@ -56,7 +65,7 @@ def digits(
     """
     from dist_erase.data.build.digits import build_digits
 
-    with _progress() as progress:
+    with progress() as report:
         summary = build_digits(
             out,
             forget=_names(forget),
@@ -64,7 +73,8 @@ def digits(
             seed=seed,
             shard_size=shard_size,
             overwrite=overwrite,
-            progress=progress,
+            workers=workers,
+            progress=report,
         )
     _show(summary)
 
@@ -91,6 +101,7 @@ def cifar100(
     ] = None,
     seed: Seed = 0,
     shard_size: ShardSize = 2048,
+    workers: Workers = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Build CIFAR-100 from files on this machine.
@@ -99,7 +110,7 @@ def cifar100(
     """
     from dist_erase.data.build.cifar100 import build_cifar100
 
-    with _progress() as progress:
+    with progress() as report:
         summary = build_cifar100(
             out,
             source=source,
@@ -108,7 +119,8 @@ def cifar100(
             seed=seed,
             shard_size=shard_size,
             overwrite=overwrite,
-            progress=progress,
+            workers=_processes(workers),
+            progress=report,
         )
     _show(summary)
 
@@ -137,6 +149,7 @@ def folder(
     ] = None,
     seed: Seed = 0,
     shard_size: ShardSize = 2048,
+    workers: Workers = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Build a data set from image files with captions in a table.
@@ -145,7 +158,7 @@ def folder(
     """
     from dist_erase.data.build.folder import build_folder
 
-    with _progress() as progress:
+    with progress() as report:
         summary = build_folder(
             out,
             table=table,
@@ -154,7 +167,8 @@ def folder(
             seed=seed,
             shard_size=shard_size,
             overwrite=overwrite,
-            progress=progress,
+            workers=_processes(workers),
+            progress=report,
         )
     _show(summary)
 
@@ -163,13 +177,8 @@ def _names(values: list[str]) -> list[str]:
     return [name.strip() for value in values for name in value.split(",") if name.strip()]
 
 
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar on stderr; nothing there when stderr is no terminal."""
-    console = Console(stderr=True)
-    with ProgressBar(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("writing shards", total=None)
-        yield lambda done, planned: bar.update(task, completed=done, total=planned)
+def _processes(workers: int | None) -> int:
+    return (os.cpu_count() or 1) if workers is None else workers
 
 
 def _show(summary: BuildSummary) -> None:

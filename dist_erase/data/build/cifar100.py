@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,9 @@ from PIL import Image
 from pyarrow.lib import ArrowException
 
 from dist_erase.data.build.captions import caption_for, class_numbers
-from dist_erase.data.build.dataset import BuildSummary, find_finished
-from dist_erase.data.build.writer import (
-    Pair,
-    PlannedSet,
-    Progress,
-    SetName,
-    Split,
-    write_dataset,
-)
+from dist_erase.data.build.dataset import BuildSummary, find_built
+from dist_erase.data.build.recipe import Pair, Progress, SetName, Split
+from dist_erase.data.build.writer import silent, write_dataset
 from dist_erase.errors import UserError
 
 CIFAR_TEMPLATES = (
@@ -46,6 +40,7 @@ _COLUMNS = ["img", "fine_label", "coarse_label"]
 class _Photo:
     """One image as the source has it."""
 
+    split: Split
     index: int
     png: bytes
     fine: int
@@ -71,7 +66,8 @@ def build_cifar100(
     seed: int = 0,
     shard_size: int = 2048,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    workers: int = 0,
+    progress: Progress = silent,
 ) -> BuildSummary:
     """Builds CIFAR-100; its own training and test sets become `train` and `eval`.
 
@@ -84,7 +80,8 @@ def build_cifar100(
         seed: decides that permutation and each sample's caption template.
         shard_size: most samples in a shard.
         overwrite: replace a data set built with other options.
-        progress: called with (done, planned).
+        workers: processes that read and write; 0 = none.
+        progress: called with (what, done, planned).
 
     Raises:
         UserError: an unknown class, a source without the files or with unreadable ones, or `out`
@@ -101,45 +98,55 @@ def build_cifar100(
         "templates": CIFAR_TEMPLATES,
         "shard_size": shard_size,
     }
-    finished = find_finished(out, builder="cifar100", options=options, overwrite=overwrite)
+    finished = find_built(out, builder="cifar100", options=options, overwrite=overwrite)
     if finished:
         return finished
-    plan: dict[tuple[Split, SetName], PlannedSet] = {}
+    plan: dict[tuple[Split, SetName], list[_Photo]] = {}
     splits: tuple[Split, ...] = ("train", "eval")
     for split in splits:
-        sets: dict[SetName, list[_Photo]] = {"forget": [], "retain": []}
+        plan[split, "forget"], plan[split, "retain"] = [], []
         for photo in origin.read(split):
-            sets["forget" if photo.fine in numbers else "retain"].append(photo)
-        for name, photos in sets.items():
-            pairs = _pairs(photos, split, origin, seed)
-            plan[split, name] = PlannedSet(count=len(photos), pairs=pairs)
+            plan[split, "forget" if photo.fine in numbers else "retain"].append(photo)
     return write_dataset(
         out,
         plan,
+        _Recipe(fine=origin.fine, coarse=origin.coarse, seed=seed),
         builder="cifar100",
         options=options,
         classes=origin.fine,
         shard_size=shard_size,
+        workers=workers,
         progress=progress,
     )
 
 
-def _pairs(photos: list[_Photo], split: Split, origin: _Source, seed: int) -> Iterator[Pair]:
-    for photo in photos:
-        key = f"{split}-{photo.index:06d}"
+@dataclass(frozen=True, kw_only=True)
+class _Recipe:
+    fine: tuple[str, ...]
+    coarse: tuple[str, ...] | None
+    seed: int
+
+    def image(self, photo: _Photo) -> bytes:
+        return photo.png
+
+    def pair(self, photo: _Photo) -> Pair:
+        key = f"{photo.split}-{photo.index:06d}"
         facts: dict[str, Any] = {"index": photo.index}
         if photo.coarse is not None:
             facts["coarse_label"] = photo.coarse
-        if photo.coarse is not None and origin.coarse:
-            facts["coarse_name"] = origin.coarse[photo.coarse]
-        yield Pair(
+        if photo.coarse is not None and self.coarse:
+            facts["coarse_name"] = self.coarse[photo.coarse]
+        return Pair(
             key=key,
             image=photo.png,
             extension="png",
-            caption=caption_for(origin.fine[photo.fine], CIFAR_TEMPLATES, seed=seed, key=key),
+            caption=caption_for(self.fine[photo.fine], CIFAR_TEMPLATES, seed=self.seed, key=key),
             label=photo.fine,
             facts=facts,
         )
+
+    def stamp(self, photo: _Photo) -> None:
+        return None
 
 
 def _extend(numbers: list[int], count: int, classes: int, seed: int) -> list[int]:
@@ -179,11 +186,11 @@ def _parquet(root: Path) -> _Source:
         identity={"parquet": {path.name: path.stat().st_size for path in every}},
         fine=fine,
         coarse=coarse,
-        read=lambda split: _read_parquet(files[split], len(fine)),
+        read=lambda split: _read_parquet(split, files[split], len(fine)),
     )
 
 
-def _read_parquet(paths: list[Path], classes: int) -> list[_Photo]:
+def _read_parquet(split: Split, paths: list[Path], classes: int) -> list[_Photo]:
     photos: list[_Photo] = []
     for path in paths:
         try:
@@ -207,6 +214,7 @@ def _read_parquet(paths: list[Path], classes: int) -> list[_Photo]:
                 )
             photos.append(
                 _Photo(
+                    split=split,
                     index=len(photos),
                     png=row["img"]["bytes"],
                     fine=row["fine_label"],
@@ -249,7 +257,7 @@ def _torchvision(folder: Path) -> _Source:
         data = open_split(split)
         rows = zip(data.data, data.targets, strict=True)
         return [
-            _Photo(index=index, png=_png(image), fine=fine, coarse=None)
+            _Photo(split=split, index=index, png=_png(image), fine=fine, coarse=None)
             for index, (image, fine) in enumerate(rows)
         ]
 

@@ -1,17 +1,14 @@
-"""A built data set's folder: its record, what may be replaced, and all-or-nothing writing."""
+"""A built data set's folder: its record, and what may be replaced."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dist_erase.data.stage import clear_stage
 from dist_erase.errors import UserError
 from dist_erase.storage import write_json
 
@@ -109,6 +106,16 @@ def find_finished(
     return summary
 
 
+def find_built(
+    out: Path, *, builder: str, options: Mapping[str, Any], overwrite: bool
+) -> BuildSummary | None:
+    """`find_finished` for `data build`; nothing of a killed build stays beside a finished one."""
+    finished = find_finished(out, builder=builder, options=options, overwrite=overwrite)
+    if finished:
+        clear_stage(out, "build")
+    return finished
+
+
 def _read_record(out: Path) -> BuildSummary:
     try:
         record = json.loads((out / _RECORD).read_text(encoding="utf-8"))
@@ -121,23 +128,3 @@ def _read_record(out: Path) -> BuildSummary:
         raise UserError(
             str(out / _RECORD), f"cannot be used ({error}).", "Rebuild with --overwrite."
         ) from error
-
-
-@contextmanager
-def staged(out: Path) -> Iterator[Path]:
-    """Yields an empty folder beside `out` that takes its place when the block succeeds."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    tag = uuid.uuid4().hex[:8]
-    stage = out.with_name(f".{out.name}.{tag}.tmp")
-    stage.mkdir()
-    try:
-        yield stage
-        if out.exists():
-            old = out.with_name(f".{out.name}.{tag}.old.tmp")
-            os.replace(out, old)
-            os.replace(stage, out)
-            shutil.rmtree(old)
-        else:
-            os.replace(stage, out)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from dist_erase.data.build.captions import caption_for, class_numbers
-from dist_erase.data.build.dataset import BuildSummary, find_finished
-from dist_erase.data.build.writer import (
-    Pair,
-    PlannedSet,
-    Progress,
-    SetName,
-    Split,
-    write_dataset,
-)
+from dist_erase.data.build.dataset import BuildSummary, find_built
+from dist_erase.data.build.recipe import Pair, Progress, SetName, Split
+from dist_erase.data.build.writer import silent, write_dataset
 
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGIT_TEMPLATES = (
@@ -43,7 +39,8 @@ def build_digits(
     seed: int = 0,
     shard_size: int = 512,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    workers: int = 0,
+    progress: Progress = silent,
 ) -> BuildSummary:
     """Builds the digits data set: 8×8 scans, upsampled, 30 % of each class held out.
 
@@ -54,7 +51,8 @@ def build_digits(
         seed: decides the split and each sample's caption template.
         shard_size: most samples in a shard.
         overwrite: replace a data set built with other options.
-        progress: called with (done, planned).
+        workers: processes that read and write; 0 = none.
+        progress: called with (what, done, planned).
 
     Raises:
         UserError: an unknown digit, or `out` holds something else.
@@ -69,7 +67,7 @@ def build_digits(
         "templates": DIGIT_TEMPLATES,
         "shard_size": shard_size,
     }
-    finished = find_finished(out, builder="digits", options=options, overwrite=overwrite)
+    finished = find_built(out, builder="digits", options=options, overwrite=overwrite)
     if finished:
         return finished
     digits = load_digits()
@@ -80,7 +78,7 @@ def build_digits(
         stratify=digits.target,
         random_state=seed,
     )
-    plan: dict[tuple[Split, SetName], PlannedSet] = {}
+    plan: dict[tuple[Split, SetName], list[_Scan]] = {}
     for split, numbers in indices.items():
         is_forgotten = np.isin(digits.target[numbers], forgotten)
         names: tuple[tuple[SetName, Any], ...] = (
@@ -88,30 +86,53 @@ def build_digits(
             ("retain", ~is_forgotten),
         )
         for name, chosen in names:
-            pairs = _pairs(digits, numbers[chosen], size=size, seed=seed)
-            plan[split, name] = PlannedSet(count=int(chosen.sum()), pairs=pairs)
+            plan[split, name] = [
+                _Scan(number=number, label=int(digits.target[number]), pixels=digits.images[number])
+                for number in numbers[chosen].tolist()
+            ]
     return write_dataset(
         out,
         plan,
+        _Recipe(size=size, seed=seed),
         builder="digits",
         options=options,
         classes=DIGIT_NAMES,
         shard_size=shard_size,
+        workers=workers,
         progress=progress,
     )
 
 
-def _pairs(digits: Any, numbers: Any, *, size: int, seed: int) -> Iterator[Pair]:
-    for number in numbers.tolist():
-        key, label = f"{number:06d}", int(digits.target[number])
-        yield Pair(
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Scan:
+    """One digit; pixels are 8×8 with values 0..16."""
+
+    number: int
+    label: int
+    pixels: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Recipe:
+    size: int
+    seed: int
+
+    def image(self, scan: _Scan) -> bytes:
+        return _jpeg(scan.pixels, self.size)
+
+    def pair(self, scan: _Scan) -> Pair:
+        key = f"{scan.number:06d}"
+        return Pair(
             key=key,
-            image=_jpeg(digits.images[number], size),
+            image=self.image(scan),
             extension="jpg",
-            caption=caption_for(DIGIT_NAMES[label], DIGIT_TEMPLATES, seed=seed, key=key),
-            label=label,
-            facts={"index": number},
+            caption=caption_for(DIGIT_NAMES[scan.label], DIGIT_TEMPLATES, seed=self.seed, key=key),
+            label=scan.label,
+            facts={"index": scan.number},
         )
+
+    def stamp(self, scan: _Scan) -> None:
+        return None
 
 
 def _jpeg(scan: Any, size: int) -> bytes:

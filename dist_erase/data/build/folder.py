@@ -6,21 +6,17 @@ import hashlib
 import io
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from dist_erase.data.build.dataset import BuildSummary, find_finished
+from dist_erase.data.build.dataset import BuildSummary, find_built
+from dist_erase.data.build.recipe import Pair, Progress, SetName, Split
 from dist_erase.data.build.table import Row, read_table
-from dist_erase.data.build.writer import (
-    Pair,
-    PlannedSet,
-    Progress,
-    SetName,
-    Split,
-    write_dataset,
-)
+from dist_erase.data.build.writer import silent, write_dataset
 from dist_erase.errors import UserError
 from dist_erase.storage import sha256_of_file
 
@@ -37,7 +33,8 @@ def build_folder(
     seed: int = 0,
     shard_size: int = 2048,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    workers: int = 0,
+    progress: Progress = silent,
 ) -> BuildSummary:
     """Builds a data set from `table`, one pair a row; an image may have several rows.
 
@@ -52,7 +49,8 @@ def build_folder(
             the rows.
         shard_size: most samples in a shard.
         overwrite: replace a data set built with other options.
-        progress: called with (done, planned).
+        workers: processes that read and write; 0 = none.
+        progress: called with (what, done, planned).
 
     Raises:
         UserError: names file, line and field of whatever is wrong in the table or an image.
@@ -66,7 +64,7 @@ def build_folder(
         "held_out": _HELD_OUT,
         "shard_size": shard_size,
     }
-    finished = find_finished(out, builder="folder", options=options, overwrite=overwrite)
+    finished = find_built(out, builder="folder", options=options, overwrite=overwrite)
     if finished:
         return finished
     sets = _sets(rows, forget_regex)
@@ -77,17 +75,16 @@ def build_folder(
     }
     for number, row in enumerate(rows):
         chosen[splits[row.image], sets[row.image]].append((number, row))
-    plan = {
-        which: PlannedSet(count=len(some), pairs=_pairs(_mixed(some, seed), classes))
-        for which, some in chosen.items()
-    }
+    plan = {which: _mixed(some, seed) for which, some in chosen.items()}
     return write_dataset(
         out,
         plan,
+        _Recipe({name: number for number, name in enumerate(classes)}),
         builder="folder",
         options=options,
         classes=classes,
         shard_size=shard_size,
+        workers=workers,
         progress=progress,
     )
 
@@ -168,37 +165,74 @@ def _draw(seed: int, thing: object) -> bytes:
     return hashlib.blake2b(f"{seed}/{thing}".encode(), digest_size=16).digest()
 
 
-def _pairs(rows: list[tuple[int, Row]], classes: list[str]) -> Iterator[Pair]:
-    numbers = {name: number for number, name in enumerate(classes)}
-    for number, row in rows:
-        image, extension = _read_image(row)
-        yield Pair(
+@dataclass(frozen=True)
+class _Recipe:
+    """Numbers of the classes; an item is a row with its number in the table."""
+
+    numbers: dict[str, int]
+
+    def image(self, item: tuple[int, Row]) -> bytes:
+        """The file's bytes, decoded once to be sure that they can be."""
+        row = item[1]
+        content = _read(row)
+        with _image_errors(row), Image.open(io.BytesIO(content)) as image:
+            image.load()
+            _extension(row, image)
+        return content
+
+    def pair(self, item: tuple[int, Row]) -> Pair:
+        number, row = item
+        content = _read(row)
+        with _image_errors(row), Image.open(io.BytesIO(content)) as image:
+            extension = _extension(row, image)
+        return Pair(
             key=f"{number:08d}",
-            image=image,
+            image=content,
             extension=extension,
             caption=row.caption,
-            label=None if row.label is None else numbers[row.label],
+            label=None if row.label is None else self.numbers[row.label],
             facts={"index": number, "file": str(row.image)},
         )
 
+    def stamp(self, item: tuple[int, Row]) -> list[int]:
+        row = item[1]
+        with _file_errors(row):
+            facts = (row.root / row.image).stat()
+        return [facts.st_size, facts.st_mtime_ns]
 
-def _read_image(row: Row) -> tuple[bytes, str]:
-    """The file's bytes and their extension; decoded once to be sure that they can be."""
-    path = row.root / row.image
+
+def _read(row: Row) -> bytes:
+    with _file_errors(row):
+        return (row.root / row.image).read_bytes()
+
+
+def _extension(row: Row, image: Image.Image) -> str:
+    if image.format not in _EXTENSIONS:
+        raise row.error(
+            "image",
+            f"{row.root / row.image} is {image.format}.",
+            f"Convert it to {', '.join(_EXTENSIONS)}.",
+        )
+    return _EXTENSIONS[image.format]
+
+
+@contextmanager
+def _file_errors(row: Row) -> Iterator[None]:
     try:
-        content = path.read_bytes()
+        yield
     except OSError as error:
         raise row.error(
-            "image", f"{path} cannot be read ({error.strerror}).", "Mend the path."
+            "image", f"{row.root / row.image} cannot be read ({error.strerror}).", "Mend the path."
         ) from error
+
+
+@contextmanager
+def _image_errors(row: Row) -> Iterator[None]:
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-            kind = str(image.format)
+        yield
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise row.error(
-            "image", f"{path} is not a readable image ({error}).", "Replace or remove it."
+            "image",
+            f"{row.root / row.image} is not a readable image ({error}).",
+            "Replace or remove it.",
         ) from error
-    if kind not in _EXTENSIONS:
-        raise row.error("image", f"{path} is {kind}.", f"Convert it to {', '.join(_EXTENSIONS)}.")
-    return content, _EXTENSIONS[kind]

@@ -1,28 +1,25 @@
 """Writes image-text pairs as webdataset shards: forget and retain, train and eval.
 
 A data set is a folder with `train/` and `eval/` (each with `forget-NNNNNN.tar` and
-`retain-NNNNNN.tar`), `classes.json` and `dataset.json`. Equal input gives equal bytes.
+`retain-NNNNNN.tar`), `classes.json` and `dataset.json`. Equal input gives equal bytes, whatever
+the number of processes and however often the build was interrupted.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import webdataset
-
-from dist_erase.data.build.dataset import BuildSummary, staged, write_record
+from dist_erase.data.build.dataset import BuildSummary, write_record
+from dist_erase.data.build.hashing import hash_images
+from dist_erase.data.build.recipe import Item, Plan, Progress, Recipe, SetName, Split
+from dist_erase.data.build.shard import ShardTask, write_shard
+from dist_erase.data.stage import open_stage
+from dist_erase.data.workers import ordered_map
 from dist_erase.errors import UserError
-from dist_erase.storage import sha256_of_file, write_json
-
-Split = Literal["train", "eval"]
-SetName = Literal["forget", "retain"]
-Progress = Callable[[int, int], None]
-"""Called with (pairs written, pairs planned)."""
+from dist_erase.storage import write_json
 
 # Forget sets first: a retain pair is dropped when its image is in one of them.
 _ORDER: tuple[tuple[Split, SetName], ...] = (
@@ -33,164 +30,155 @@ _ORDER: tuple[tuple[Split, SetName], ...] = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """One image-text pair before it is written.
-
-    Attributes:
-        key: unique in the data set, without dots (webdataset splits at the first one).
-        image: the encoded image, kept as it is.
-        extension: of the image's member, for instance `jpg`.
-        caption: not empty.
-        label: class number (the .cls member), or None.
-        facts: further fields of the .json member.
-    """
-
-    key: str
-    image: bytes
-    extension: str
-    caption: str
-    label: int | None
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedSet:
-    """The pairs of one set, read while they are written."""
-
-    count: int
-    pairs: Iterable[Pair]
-
-
-Plan = Mapping[tuple[Split, SetName], PlannedSet]
+def silent(what: str, done: int, planned: int) -> None:
+    """Progress that nobody sees."""
 
 
 def write_dataset(
     out: Path,
-    plan: Plan,
+    plan: Plan[Item],
+    recipe: Recipe[Item],
     *,
     builder: str,
     options: Mapping[str, Any],
     classes: Sequence[str],
     shard_size: int,
-    progress: Progress | None = None,
+    workers: int = 0,
+    progress: Progress = silent,
 ) -> BuildSummary:
     """Writes the four sets of `plan` under `out`, replacing what is there.
 
+    Interrupted, it goes on from the hidden folder beside `out` when it is called again.
+
     Args:
-        out: folder; call `find_finished` first, it protects other people's files.
-        plan: pairs by (split, set); all four are needed and none may be empty.
+        out: folder; call `find_built` first, it protects other people's files.
+        plan: items by (split, set); all four are needed and none may be empty.
+        recipe: makes the pairs.
         builder: digits, cifar100 or folder.
-        options: everything that decides the content; compared by `find_finished`.
+        options: everything that decides the content; compared by `find_built`.
         classes: class names in the order of the labels; empty if the pairs have none.
         shard_size: most samples in a shard. A set of several samples gets two shards at least.
-        progress: called after each pair.
+        workers: processes that read and write; 0 = none.
+        progress: called as the work goes on.
+
+    Raises:
+        OSError: a read or write failed.
+        UserError: a set is empty, an image cannot be used, or another process builds here.
     """
     for split, name in _ORDER:
-        if not plan[split, name].count:
+        if not plan[split, name]:
             raise UserError(
                 str(out),
                 f"the {split}/{name} set would be empty.",
                 "Forget fewer pairs, or mark some as forget and some as retain in both splits.",
             )
-    with staged(out) as stage:
-        sets = _SetsWriter(stage, sum(s.count for s in plan.values()), progress)
-        for split, name in _ORDER:
-            sets.write(split, name, plan[split, name], shard_size)
-        write_json(stage / "classes.json", list(classes))
+    with open_stage(out, "build") as stage:
+        folder = stage.part("sets", [builder, options, classes])
+        hashes = hash_images(
+            plan,
+            recipe,
+            order=_ORDER,
+            folder=folder / "hashes",
+            workers=workers,
+            progress=progress,
+        )
+        choice = _choose(hashes)
+        tasks = list(_tasks(plan, recipe, hashes, choice.kept, folder, shard_size))
+        shards = _write(tasks, folder, workers, progress)
+        write_json(folder / "data" / "classes.json", list(classes))
         summary = BuildSummary(
             out=out,
             up_to_date=False,
             builder=builder,
             options=dict(options),
-            samples=sets.samples,
-            shards=sets.shards,
-            dropped_from_retain=sets.dropped,
-            train_images_in_eval=sets.leaked,
+            samples={"/".join(which): len(choice.kept[which]) for which in _ORDER},
+            shards=shards,
+            dropped_from_retain=choice.dropped,
+            train_images_in_eval=choice.leaked,
         )
-        write_record(stage, summary)
+        write_record(folder / "data", summary)
+        stage.finish(folder / "data", out)
     return summary
 
 
-class _SetsWriter:
-    """Writes one set after the other and remembers whose images were written where."""
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """Which items are written, by their places in the plan; how many are not, and why."""
 
-    def __init__(self, root: Path, planned: int, progress: Progress | None) -> None:
-        self.root = root
-        self.samples: dict[str, int] = {}
-        self.shards: dict[str, dict[str, int | str]] = {}
-        self.dropped = 0
-        self.leaked = 0
-        self._forget_images: set[str] = set()
-        self._train_images: set[str] = set()
-        self._planned = planned
-        self._progress = progress
-        self._seen = 0
+    kept: dict[tuple[Split, SetName], list[int]]
+    dropped: int
+    leaked: int
 
-    def write(self, split: Split, name: SetName, planned: PlannedSet, shard_size: int) -> None:
-        """Writes a set's shards; a retain pair with a forgotten image is dropped."""
-        size = min(shard_size, max(1, -(-planned.count // 2)))
-        kept = self._without_forgotten(split, name, planned.pairs)
-        written = 0
-        for number, pairs in enumerate(_chunks(kept, size)):
-            path = self.root / split / f"{name}-{number:06d}.tar"
-            path.parent.mkdir(exist_ok=True)
-            _write_shard(path, pairs)
-            self.shards[f"{split}/{path.name}"] = {
-                "samples": len(pairs),
-                "bytes": path.stat().st_size,
-                "sha256": sha256_of_file(path),
-            }
-            written += len(pairs)
-        if not written:
+
+def _choose(hashes: Mapping[tuple[Split, SetName], Sequence[bytes]]) -> _Choice:
+    """A retain pair with a forgotten image is dropped."""
+    forgotten = {*hashes["train", "forget"], *hashes["eval", "forget"]}
+    kept = {
+        (split, name): [
+            place
+            for place, image in enumerate(hashes[split, name])
+            if name == "forget" or image not in forgotten
+        ]
+        for split, name in _ORDER
+    }
+    for (split, name), places in kept.items():
+        if not places:
             raise UserError(
                 f"{split}/{name}",
                 "is empty: all its images are in a forget set.",
                 "Give retain pairs images of their own.",
             )
-        self.samples[f"{split}/{name}"] = written
-
-    def _without_forgotten(
-        self, split: Split, name: SetName, pairs: Iterable[Pair]
-    ) -> Iterator[tuple[Pair, str]]:
-        for pair in pairs:
-            digest = hashlib.sha256(pair.image).hexdigest()
-            self._seen += 1
-            if self._progress:
-                self._progress(self._seen, self._planned)
-            if name == "forget":
-                self._forget_images.add(digest)
-            elif digest in self._forget_images:
-                self.dropped += 1
-                continue
-            if split == "train":
-                self._train_images.add(digest)
-            elif digest in self._train_images:
-                self.leaked += 1
-            yield pair, digest
+    # A retain image of train is no forget image, so the order of the sets does not matter here.
+    train = {
+        hashes[which][place] for which in _ORDER if which[0] == "train" for place in kept[which]
+    }
+    leaked = sum(
+        hashes[which][place] in train
+        for which in _ORDER
+        if which[0] == "eval"
+        for place in kept[which]
+    )
+    dropped = sum(len(hashes[which]) - len(kept[which]) for which in _ORDER)
+    return _Choice(kept=kept, dropped=dropped, leaked=leaked)
 
 
-def _chunks(pairs: Iterator[tuple[Pair, str]], size: int) -> Iterator[list[tuple[Pair, str]]]:
-    chunk: list[tuple[Pair, str]] = []
-    for pair in pairs:
-        chunk.append(pair)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+def _tasks(
+    plan: Plan[Item],
+    recipe: Recipe[Item],
+    hashes: Mapping[tuple[Split, SetName], Sequence[bytes]],
+    kept: Mapping[tuple[Split, SetName], Sequence[int]],
+    folder: Path,
+    shard_size: int,
+) -> Iterator[ShardTask[Item]]:
+    for split, name in _ORDER:
+        items, images, places = plan[split, name], hashes[split, name], kept[split, name]
+        size = min(shard_size, max(1, -(-len(items) // 2)))
+        for start in range(0, len(places), size):
+            some = places[start : start + size]
+            yield ShardTask(
+                recipe=recipe,
+                root=folder / "data",
+                records=folder / "records",
+                name=f"{split}/{name}-{start // size:06d}.tar",
+                items=[items[place] for place in some],
+                hashes=[images[place] for place in some],
+            )
 
 
-def _write_shard(path: Path, pairs: list[tuple[Pair, str]]) -> None:
-    with path.open("wb") as stream, webdataset.TarWriter(stream, encoder=False, mtime=0) as tar:
-        for pair, digest in pairs:
-            facts = {"caption": pair.caption, "label": pair.label, "sha256": digest, **pair.facts}
-            members = {
-                "__key__": pair.key,
-                pair.extension: pair.image,
-                "txt": pair.caption.encode(),
-                "json": json.dumps(facts, ensure_ascii=False).encode(),
-            }
-            if pair.label is not None:
-                members["cls"] = str(pair.label).encode()
-            tar.write(members)
+def _write(
+    tasks: Sequence[ShardTask[Item]], folder: Path, workers: int, progress: Progress
+) -> dict[str, dict[str, int | str]]:
+    """Writes all shards; what else lies there is of a killed process or of other images."""
+    wanted = {folder / "data" / task.name for task in tasks}
+    for path in (folder / "data").rglob("*"):
+        if path.is_file() and path not in wanted:
+            path.unlink()
+    total, done = sum(len(task.items) for task in tasks), 0
+    shards: dict[str, dict[str, int | str]] = {}
+    preload = type(tasks[0].recipe).__module__
+    records = ordered_map(write_shard, tasks, workers=workers, preload=preload)
+    for task, record in zip(tasks, records, strict=True):
+        shards[task.name] = record
+        done += len(task.items)
+        progress("writing shards", done, total)
+    return shards
