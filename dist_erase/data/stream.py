@@ -6,18 +6,19 @@ This module is what data workers import: torch, numpy, PIL, webdataset, never ra
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 import psutil
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from dist_erase.batch import DataWork, ImageSpec, PairBatch, Quarantined, Samples, StreamName
 from dist_erase.config.train import AugmentConfig
-from dist_erase.data.augment import augment
+from dist_erase.data.augment import apply_view, drawn_views
 from dist_erase.data.captions import CaptionPlan
-from dist_erase.data.draws import CAPTION, CROP_COLUMN, CROP_ROW, FLIP, REPLACEMENT, draw
+from dist_erase.data.draws import CAPTION, REPLACEMENT, draw
 from dist_erase.data.order import Order, share
 from dist_erase.data.read import BlockCache, BlockReader
 from dist_erase.data.sample import Pair, Tokenizer, collate, decode_pair
@@ -26,7 +27,6 @@ from dist_erase.errors import BadSampleError, UserError
 
 _MAX_ATTEMPTS = 100
 _READ_AHEAD_STEPS = 4  # a store's answer takes longer than a step's images to decode
-_VIEW = np.array([[CAPTION], [CROP_ROW], [CROP_COLUMN], [FLIP]])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,14 +148,14 @@ class _SetPart:
         places = self._plan.order.at(step, self._streams)
         for soon in range(step, step + _READ_AHEAD_STEPS if self._reader.reads_remote else step):
             self._reader.read_ahead(self._plan.order.at(soon, self._streams).positions)
-        views = self._views(places.passes, places.positions)
+        captions = self._captions(places.passes, places.positions)
         pairs = [
-            self._pair(int(position), view, int(number), int(slot), bad)
-            for position, view, number, slot in zip(
-                places.positions, views, places.passes, places.slots, strict=True
+            self._pair(int(position), int(caption), int(number), int(slot), bad)
+            for position, caption, number, slot in zip(
+                places.positions, captions, places.passes, places.slots, strict=True
             )
         ]
-        samples = collate(pairs, self._settings.tokenizer, images=images)
+        samples = self._collate(pairs, places.passes, images)
         return samples, tuple(bad), self._reader.read_bytes - before
 
     def lookups(self) -> DataWork:
@@ -171,14 +171,35 @@ class _SetPart:
             hits={"memory": hits, "disk": disk_hits},
         )
 
-    def _views(self, passes: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """What decides a sample's caption and view in a pass, uint64 [n, 4]."""
-        return draw(self._settings.seed, _VIEW, passes, positions).T
+    def _collate(
+        self, pairs: list[Pair], passes: NDArray[np.int64], images: Tensor | None
+    ) -> Samples:
+        """The pairs as tensors, each image in the view that its pass draws."""
+        settings = self._settings
+        if settings.augment is None:
+            return collate(pairs, settings.tokenizer, images=images)
+        positions = np.array([pair.position for pair in pairs])
+        views = drawn_views(
+            settings.augment, seed=settings.seed, passes=passes, positions=positions
+        )
+        seen = [
+            replace(pair, image=apply_view(pair.image, view))
+            for pair, view in zip(pairs, views, strict=True)
+        ]
+        samples = collate(seen, settings.tokenizer, images=images)
+        table = torch.tensor([astuple(view) for view in views], dtype=torch.int64)
+        return replace(samples, views=table)
+
+    def _captions(
+        self, passes: NDArray[np.int64], positions: NDArray[np.int64]
+    ) -> NDArray[np.uint64]:
+        """What decides a sample's caption in a pass, uint64 [n]."""
+        return draw(self._settings.seed, CAPTION, passes, positions)
 
     def _pair(
         self,
         position: int,
-        view: NDArray[np.uint64],
+        caption: int,
         number: int,
         slot: int,
         bad: list[Quarantined],
@@ -187,11 +208,11 @@ class _SetPart:
         seed, size = self._settings.seed, len(self._plan.index)
         for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
-                return self._decode(position, view)
+                return self._decode(position, caption)
             except BadSampleError as error:
                 bad.append(self._entry(position, error))
             position = int(draw(seed, REPLACEMENT, number, slot, attempt)[0] % np.uint64(size))
-            view = self._views(np.array([number]), np.array([position]))[0]
+            caption = int(self._captions(np.array([number]), np.array([position]))[0])
         raise UserError(
             bad[-1].shard,
             f"{_MAX_ATTEMPTS} {self._plan.name} samples in a row are unusable; the last is "
@@ -199,9 +220,8 @@ class _SetPart:
             "Repair the set.",
         )
 
-    def _decode(self, position: int, view: NDArray[np.uint64]) -> Pair:
-        caption, row, column, flip = map(int, view)
-        pair = decode_pair(
+    def _decode(self, position: int, caption: int) -> Pair:
+        return decode_pair(
             self._reader.read(position),
             position,
             captions=self._plan.captions,
@@ -211,10 +231,6 @@ class _SetPart:
             scaled=self._settings.scaled,
             max_pixels=self._settings.max_pixels,
         )
-        if self._settings.augment is None:
-            return pair
-        image = augment(pair.image, self._settings.augment, row=row, column=column, flip=flip)
-        return Pair(position=position, image=image, image_id=pair.image_id, caption=pair.caption)
 
     def _entry(self, position: int, error: BadSampleError) -> Quarantined:
         shard, number, key = self._plan.index.label(position)
@@ -225,4 +241,5 @@ class _SetPart:
             key=key,
             reason=error.reason,
             detail=error.detail,
+            ordinal=self._plan.index.locate(position)[0],
         )

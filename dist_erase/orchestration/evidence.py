@@ -14,7 +14,8 @@ from rich.console import Console
 import dist_erase
 from dist_erase.config.explain import config_hash
 from dist_erase.config.run import RunConfig
-from dist_erase.config.secrets import recorded
+from dist_erase.config.secrets import public, recorded
+from dist_erase.data.quarantine import shard_now
 from dist_erase.evaluation.report.build import build_report
 from dist_erase.evaluation.report.table import print_table
 from dist_erase.evaluation.similarity import matched_similarities
@@ -139,5 +140,11 @@ def never_read(folder: Path, data: DataPlan, steps: int) -> list[str]:
         seen[data.forget.order.at(step).positions] = True
     names = [data.forget.index.label(int(position)) for position in np.flatnonzero(~seen)]
     missing = {f"{shard}/{key}" for shard, _, key in names}
-    missing |= {f"{e.shard}/{e.key}" for e in read_quarantine(folder) if e.stream == "forget"}
+    # Where the set lies now: one pair has one name, whatever paths earlier attempts read.
+    shards = [public(shard.path) for shard in data.forget.index.shards]
+    missing |= {
+        f"{shard_now(entry, shards)}/{entry.key}"
+        for entry in read_quarantine(folder)
+        if entry.stream == "forget"
+    }
     return sorted(missing)

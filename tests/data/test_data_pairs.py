@@ -29,7 +29,7 @@ Plans = Callable[..., dict[str, StreamPlan]]
 Make = Callable[..., PairStream]
 
 RETAIN, FORGET = 12, 6  # batches, and streams
-FIELDS = ("images", "tokens", "caption_ids", "image_ids", "labels", "positions")
+FIELDS = ("images", "tokens", "caption_ids", "image_ids", "labels", "positions", "views")
 
 
 def characters(texts: list[str]) -> Tensor:

@@ -26,7 +26,7 @@ from dist_erase.data.set_index import SetIndex
 from dist_erase.data.stream import PairSettings, PartMaker, StreamPlan
 
 SPEC = ImageSpec(height=4, width=4, mean=(0.5,) * 3, std=(0.5,) * 3)
-FIELDS = ("images", "tokens", "caption_ids", "image_ids", "labels", "positions")
+FIELDS = ("images", "tokens", "caption_ids", "image_ids", "labels", "positions", "views")
 
 
 def letters(texts: list[str]) -> Tensor:
