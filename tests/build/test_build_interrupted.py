@@ -155,6 +155,7 @@ def test_a_replacement_killed_before_its_end_is_ended(table, tmp_path):
     build(tmp_path / "out", table)
     stage = tmp_path / ".out.build"
     (stage / "replaced").mkdir(parents=True)
+    (stage / "replaced" / "dataset.json").write_text("{}")
     (stage / "sets-0").mkdir()
     assert build(tmp_path / "out", table).up_to_date
     assert names_in(tmp_path) == {"photos", "out"}
