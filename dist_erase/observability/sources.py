@@ -143,7 +143,8 @@ class UrlSource:
             scrape = parse(text)
         except ValueError:
             scrape = parse("")
-        if PREFIX in text and not text.endswith(END) and len(scrape.runs) < 2:
+        ours = f"\n{PREFIX}" in f"\n{text}"  # a line; others have the name within one
+        if ours and not text.endswith(END) and len(scrape.runs) < 2:
             return Update(silent="the answer broke off")  # the run was killed as it answered
         if len(scrape.runs) != 1:
             listed = f"serves several runs ({', '.join(scrape.runs)})"

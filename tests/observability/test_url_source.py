@@ -44,8 +44,9 @@ def test_a_run_killed_as_it_answers_is_silent_and_not_a_wrong_address(body):
 def test_others_are_told_from_a_run():
     with pytest.raises(UserError, match="what answers does not speak HTTP"):
         poll(b"\x00\x00\x18\x04")
-    with pytest.raises(UserError, match="serves no metrics of dist-erase"):
-        poll(HEAD + b"\r\nnode_load1 0.5\n")
+    for other in (b"node_load1 0.5\n", b'[{"labels": {"__meta_dist_erase_run": "seven"}}]'):
+        with pytest.raises(UserError, match="serves no metrics of dist-erase"):
+            poll(HEAD + b"\r\n" + other)
     two = b'dist_erase_step{run="a"} 1\ndist_erase_step{run="b"} 1\n'  # as a Pushgateway
     with pytest.raises(UserError, match=r"serves several runs \(a, b\)"):
         poll(HEAD + b"\r\n" + two)
