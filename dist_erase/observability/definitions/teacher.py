@@ -62,7 +62,7 @@ TEACHER = (
         dashboard="cluster",
         question=_UP,
         alerts=(POOL_DEGRADED,),
-        help="1 while the teacher replica answers, 0 after it was found dead.",
+        help="1 while the teacher replica works, 0 after it was found dead or hanging.",
     ),
     Definition(
         name="dist_erase_teacher_replica_restarts_total",
