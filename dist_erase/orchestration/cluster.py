@@ -6,7 +6,7 @@ import logging
 import math
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import ray
@@ -22,6 +22,7 @@ _ANSWER_SECONDS = 10.0
 _ROOM_SECONDS = 25.0
 _ELSEWHERE_SECONDS = 60.0  # for nodes that are there already, or come by themselves
 _LOOK_SECONDS = 1.0
+_PARTS = 10_000  # of one unit of a resource: as fine as Ray itself counts
 
 
 @contextmanager
@@ -65,11 +66,11 @@ def _knock(address: str) -> None:
         raise ConnectionError(f"{host}:{port}: {error}") from error
 
 
-def bundles(config: RunConfig) -> list[tuple[str, Bundle]]:
-    """What is placed as a unit each, in the order of placing."""
+def bundles(config: RunConfig) -> list[Bundle]:
+    """What is placed as a unit each."""
     return [
-        *[("teacher replica", config.ray.teacher_resources)] * _replicas(config),
-        *[("worker", config.ray.resources_per_worker)] * config.ray.workers,
+        *[config.ray.teacher_resources] * _replicas(config),
+        *[config.ray.resources_per_worker] * config.ray.workers,
     ]
 
 
@@ -81,9 +82,9 @@ def check_room(config: RunConfig) -> None:
     """
     if config.ray.autoscale_seconds:
         return
-    nodes = [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
-    homeless = [kind for kind, bundle in bundles(config) if not _place(bundle, nodes)]
-    if not homeless:
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    teachers, workers = homeless(config, nodes)
+    if not teachers + workers:
         return
     asked, present = _sums(config), ray.cluster_resources()
     lacks = ", ".join(
@@ -92,11 +93,52 @@ def check_room(config: RunConfig) -> None:
     )
     raise UserError(
         "ray.workers, teacher.replicas",
-        f"{len(homeless)} of {config.ray.workers} workers and {_replicas(config)} teacher "
-        f"replicas find no room, first a {homeless[0]} ({lacks}; {len(nodes)} nodes).",
+        f"{teachers + workers} of {config.ray.workers} workers and {_replicas(config)} teacher "
+        f"replicas find no room, first a {'teacher replica' if teachers else 'worker'} ({lacks}; "
+        f"{len(nodes)} nodes).",
         "Lower ray.workers, teacher.replicas, ray.resources_per_worker or ray.teacher_resources, "
         "or add nodes.",
     )
+
+
+def homeless(config: RunConfig, nodes: Sequence[Bundle]) -> tuple[int, int]:
+    """How many teacher replicas and workers find no room even if all are placed as well as can be.
+
+    There are only two kinds of them, so that needs no trying of orders: for each number of teachers
+    the most workers beside them are counted, on each node, and then on all nodes together.
+
+    Args:
+        config: says what is placed.
+        nodes: what each has in all.
+    """
+    replicas, workers = _replicas(config), config.ray.workers
+    teacher, worker = _parts(config.ray.teacher_resources), _parts(config.ray.resources_per_worker)
+    most = [0]  # workers beside 0, 1, ... teachers, as many of these as find room
+    for node in map(_parts, nodes):
+        here = []
+        for held in range(_how_often(teacher, node, replicas) + 1):
+            left = {name: amount - held * teacher.get(name, 0) for name, amount in node.items()}
+            here.append(_how_often(worker, left, workers))
+        most = [
+            max(
+                most[n - held] + here[held]
+                for held in range(len(here))
+                if 0 <= n - held < len(most)
+            )
+            for n in range(min(len(most) + len(here) - 1, replicas + 1))
+        ]
+    placed = [(held + min(beside, workers), held) for held, beside in enumerate(most)]
+    both, teachers = max(placed)
+    return replicas - teachers, workers - (both - teachers)
+
+
+def _parts(bundle: Bundle) -> dict[str, int]:
+    return {name: math.floor(amount * _PARTS + 1e-6) for name, amount in bundle.items()}
+
+
+def _how_often(bundle: dict[str, int], node: dict[str, int], limit: int) -> int:
+    """How often a bundle fits on a node, up to `limit`."""
+    return min([limit, *(node.get(name, 0) // amount for name, amount in bundle.items() if amount)])
 
 
 def _nothing() -> None:
@@ -116,7 +158,7 @@ def wait_for_room(
     `check` is called each second and may raise.
     """
     seconds = max(seconds, config.ray.autoscale_seconds)
-    if _placed([bundle for _, bundle in bundles(config)], seconds, check):
+    if _placed(bundles(config), seconds, check):
         return
     free, present = ray.available_resources(), ray.cluster_resources()
     lacks = ", ".join(
@@ -172,18 +214,9 @@ def _replicas(config: RunConfig) -> int:
     return config.teacher.replicas if config.teacher.kind == "pool" else 0
 
 
-def _place(bundle: Bundle, nodes: list[Bundle]) -> bool:
-    for node in nodes:
-        if all(node.get(name, 0.0) + 1e-9 >= amount for name, amount in bundle.items()):
-            for name, amount in bundle.items():
-                node[name] = node.get(name, 0.0) - amount
-            return True
-    return False
-
-
 def _sums(config: RunConfig) -> Bundle:
     total: Bundle = {}
-    for _, bundle in bundles(config):
+    for bundle in bundles(config):
         for name, amount in bundle.items():
             total[name] = total.get(name, 0.0) + amount
     return total

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,14 @@ from dist_erase.observability.snapshot import SnapshotWriter
 from dist_erase.orchestration.ending import ending
 from dist_erase.orchestration.measuring import embed_held_out
 from dist_erase.orchestration.paths import absolute
-from dist_erase.orchestration.run_folder import claim, folder_of, index_cache, state_of
+from dist_erase.orchestration.run_folder import (
+    alone,
+    claim,
+    discard_unstarted,
+    folder_of,
+    index_cache,
+    state_of,
+)
 from dist_erase.orchestration.signals import Sigterm
 from dist_erase.orchestration.single import single_rank
 from dist_erase.orchestration.stop_request import stop_requested
@@ -45,30 +53,45 @@ def pretrain(config: PretrainConfig, *, overwrite: bool) -> Pretrained:
     An interrupted pretraining of the same configuration continues.
 
     Raises:
-        UserError: bad input, or the folder holds another run.
+        UserError: bad input, the folder holds another run, or another process is at work there.
         InterruptedRunError: SIGTERM or a stop file; a checkpoint was written, and the same call
             goes on.
     """
     config = absolute(config)
-    state = state_of(config)
+    if not overwrite and (found := _found(config)):
+        return found
+    with alone(config):
+        # Again: since then, another process may have ended its work.
+        found = None if overwrite else _found(config)
+        return found or _pretrain(config, overwrite)
+
+
+def _found(config: PretrainConfig) -> Pretrained | None:
     folder = folder_of(config)
     result = folder / _RESULT
-    if state == "same" and result.exists() and not overwrite:
-        return _read(result, folder)
+    if state_of(config) != "same" or not result.exists():
+        return None
+    figures: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))["figures"]
+    return Pretrained(model=folder / "model", figures=figures, trained_now=False)
+
+
+def _pretrain(config: PretrainConfig, overwrite: bool) -> Pretrained:
     data = plan_pretrain(config, index_cache(config))
     recipe = recipe_for_pretrain(config, data)
-    folder = claim(config, resume=state == "same" and not overwrite, overwrite=overwrite)
-    at = metrics_folder(config.observe, folder)
-    with (
-        Sigterm("the same command goes on") as sigterm,
-        watched(config.observe, folder, metrics_at=at) as driver,
-        ending(folder, driver),
-    ):
+    resume = not overwrite and state_of(config) == "same"
+    with ExitStack() as stack:
+        folder = claim(config, resume=resume, overwrite=overwrite)
+        if not resume:
+            stack.callback(discard_unstarted, folder)
+        at = metrics_folder(config.observe, folder)
+        sigterm = stack.enter_context(Sigterm("the same command goes on"))
+        driver = stack.enter_context(watched(config.observe, folder, metrics_at=at))
+        stack.enter_context(ending(folder, driver))
         with sigterm.training():
             outcome = _train(recipe, folder, at, sigterm)
         figures = _figures(config, data, folder)
         write_json(
-            result,
+            folder / _RESULT,
             {
                 "steps": outcome.steps,
                 "seconds": outcome.seconds,
@@ -102,8 +125,3 @@ def _figures(config: PretrainConfig, data: DataPlan, folder: Path) -> dict[str, 
         device="cpu",
     )
     return measure(embeddings)
-
-
-def _read(result: Path, folder: Path) -> Pretrained:
-    figures: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))["figures"]
-    return Pretrained(model=folder / "model", figures=figures, trained_now=False)

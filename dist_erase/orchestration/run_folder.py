@@ -18,7 +18,7 @@ from dist_erase.config.run import PretrainConfig, RunConfig
 from dist_erase.config.secrets import recorded
 from dist_erase.errors import UserError
 from dist_erase.storage import write_json
-from dist_erase.training.attempts import ATTEMPTS
+from dist_erase.training.attempts import ATTEMPTS, replaced
 
 CONFIG = "config.json"
 END = "end.json"
@@ -78,6 +78,12 @@ def check_claim(
     stored = folder / CONFIG
     if resume and overwrite:
         raise UserError("--resume", "is given with --overwrite.", "Choose one of them.")
+    if overwrite and folder.is_symlink():
+        raise UserError(
+            "--overwrite",
+            f"{folder} is a link, and the folder that it names is not replaced.",
+            "Remove the link, or choose another run.name or run.dir.",
+        )
     if stored.exists() and not overwrite:
         if not resume:
             raise UserError(
@@ -103,11 +109,15 @@ def check_claim(
 def claim(
     config: RunConfig | PretrainConfig, *, resume: bool = False, overwrite: bool = False
 ) -> Path:
-    """Makes the run folder this run's own; raises UserError as `check_claim` does."""
+    """Makes the run folder this run's own; raises UserError as `check_claim` does.
+
+    A run that is replaced is moved aside, until the new one has begun: that may still fail.
+    """
+    _settle_replacement(folder_of(config))
     folder = check_claim(config, resume=resume, overwrite=overwrite)
     stored = folder / CONFIG
     if overwrite and folder.exists():
-        shutil.rmtree(folder)
+        folder.rename(replaced(folder))
     folder.mkdir(parents=True, exist_ok=True)
     for left in (FATAL, FAILURE, END, STOP):
         (folder / left).unlink(missing_ok=True)
@@ -132,9 +142,25 @@ def announced(folder: Path) -> list[Path]:
 
 
 def discard_unstarted(folder: Path) -> None:
-    """Removes a folder that was claimed anew and in which no rank ever started."""
+    """Removes a folder that was claimed anew and in which no rank ever started.
+
+    The run that it was to replace is back then.
+    """
     if not (folder / ATTEMPTS).exists():
         shutil.rmtree(folder)
+    _settle_replacement(folder)
+
+
+def _settle_replacement(folder: Path) -> None:
+    """Ends what `claim` began with --overwrite, also for a driver that was killed since."""
+    aside = replaced(folder)
+    if not aside.exists():
+        return
+    if (folder / ATTEMPTS).exists():
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
 
 
 def lock_of(config: RunConfig | PretrainConfig) -> Path:
@@ -144,7 +170,10 @@ def lock_of(config: RunConfig | PretrainConfig) -> Path:
 
 @contextmanager
 def alone(config: RunConfig | PretrainConfig) -> Iterator[None]:
-    """Inside, no other driver works on the same run folder; UserError if one does."""
+    """Inside, no other driver works on the same run folder; UserError if one does.
+
+    A run whose replacement was killed before it began is back in its place.
+    """
     path = lock_of(config)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
@@ -157,6 +186,7 @@ def alone(config: RunConfig | PretrainConfig) -> Iterator[None]:
             "Wait for it or stop it, or choose another run.name.",
         ) from None
     try:
+        _settle_replacement(folder_of(config))
         yield
     finally:
         lock.release()

@@ -1,6 +1,7 @@
 """Addresses of clusters: what is taken, what is refused, and what is said where nobody answers."""
 
 import socket
+import threading
 
 import pytest
 from support.web import web_server
@@ -31,6 +32,9 @@ def test_an_address_becomes_a_url(given, url):
         (None, "--address: is not given."),
         ("ray://head:10001", "is no address of a Ray dashboard"),
         ("http://me:hunter2@head:8265", "comes with a name or password"),
+        ("head:82650", "head:82650: is no address of a Ray dashboard"),
+        ("head:abc", "head:abc: is no address of a Ray dashboard"),
+        ("http://[fd00::1:8265", "is no address of a Ray dashboard"),
     ],
 )
 def test_another_address_is_refused(given, said):
@@ -57,3 +61,21 @@ def test_another_server_is_no_ray():
     with web_server() as web, pytest.raises(UserError) as caught:
         connect(web.url, Launcher(), print)
     assert "is no Ray that takes jobs" in str(caught.value)
+
+
+def test_a_server_that_speaks_no_http_is_no_ray():
+    """Of ssh, say; Ray's own port 6379 is another."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            with server.accept()[0] as caller:
+                caller.sendall(b"SSH-2.0-x\r\n")
+                caller.recv(1 << 16)  # else closing would reset what was sent
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        with pytest.raises(UserError) as caught:
+            connect(f"http://127.0.0.1:{server.getsockname()[1]}", Launcher(), print)
+        thread.join()
+    assert "no Ray dashboard answers there (its answer is no HTTP: 'SSH-2.0-x" in str(caught.value)
+    assert "Open the way to its port 8265" in str(caught.value)

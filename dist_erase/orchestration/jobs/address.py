@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import ssl
@@ -47,15 +48,26 @@ def dashboard(address: str | None, launcher: Launcher) -> str:
             "comes with a name or password, which lists of processes show.",
             "Go by a token (RAY_AUTH_MODE=token).",
         )
-    parts = urlsplit(given if "://" in given else f"http://{given}")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    url = _url(given)
+    if url is None:
         raise UserError(
             given,
             "is no address of a Ray dashboard.",
             "Write http://HOST:8265 (ray://… and port 6379 are other doors of the same cluster).",
         )
+    return url
+
+
+def _url(given: str) -> str | None:
+    try:
+        parts = urlsplit(given if "://" in given else f"http://{given}")
+        port = parts.port or _PORT
+    except ValueError:  # a port that is no number up to 65535, or half an IPv6 address
+        return None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return None
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}:{parts.port or _PORT}{parts.path.rstrip('/')}"
+    return f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}"
 
 
 def connect(address: str, launcher: Launcher, warn: Callable[[str], None]) -> Any:
@@ -116,7 +128,9 @@ def _auth_mode(address: str, launcher: Launcher, reach: str) -> str | None:
         return None
     except (OSError, ValueError) as error:
         why = getattr(error, "reason", None) or error
-        raise UserError(address, f"no Ray dashboard answers there ({why}).", reach) from None
+    except http.client.HTTPException as error:  # of ssh, or of Ray's own port 6379
+        why = f"its answer is no HTTP: {str(error)[:24]!r}"  # escaped: it may be anything
+    raise UserError(address, f"no Ray dashboard answers there ({why}).", reach)
 
 
 def _tls(launcher: Launcher) -> ssl.SSLContext:

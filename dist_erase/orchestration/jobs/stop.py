@@ -25,12 +25,17 @@ _PLACE_SECONDS = 10.0  # Ray cannot end a job that has no place yet, but will
 _PENDING = "PENDING"
 
 
+class _NotBegunError(Exception):
+    """The driver is at work, and has made no run folder so far."""
+
+
 def stop(
     client: Any, job: Any, *, now: bool, seconds: float, reason: str, note: Callable[[str], None]
 ) -> Ending:
     """Asks the training loop for a checkpoint, waits for it, and sees that the job has ended.
 
-    A job that has not begun has nothing to save, and is ended at once.
+    A job that has not begun has nothing to save, and is ended at once: one that waits for a place,
+    and one whose driver still indexes the shards or waits for room.
 
     Args:
         client: JobSubmissionClient.
@@ -52,15 +57,18 @@ def stop(
         note(f"{name} has ended already")
         return ending_of_job(job)
     pending = job.status.value == _PENDING
-    if not now and not pending:
+    begun = not pending
+    if not now and begun:
         helper = _ask(client, job, seconds, reason)
         note(f"{name}: asked for a checkpoint, waiting up to {seconds:g} s")
         try:
             ended = _wait(client, name, seconds, helper=helper, folder=job.metadata[FOLDER])
+            if ended is not None:
+                return ending_of_job(ended)
+        except _NotBegunError:
+            begun = False
         finally:
             _dismiss(client, helper)
-        if ended is not None:
-            return ending_of_job(ended)
     within(_ANSWER_SECONDS, lambda: client.stop_job(name))
     ended = _wait(client, name, _PLACE_SECONDS if pending else _KILL_SECONDS)
     if ended is None and pending:
@@ -72,7 +80,9 @@ def stop(
             f"still runs {_KILL_SECONDS:g} s after Ray was told to end it.",
             "Look at its node; `ray list actors` on the head shows what is left.",
         )
-    if now or pending or ending_of_job(ended).exit_code == EXIT_INTERRUPTED:
+    if not begun:
+        return _ending_of_unbegun(ended)
+    if now or ending_of_job(ended).exit_code == EXIT_INTERRUPTED:
         return ending_of_job(ended)
     raise UserError(
         "--timeout",
@@ -80,6 +90,15 @@ def stop(
         "`dist-erase run ... --resume` goes on from its newest one; give a longer --timeout next "
         "time.",
     )
+
+
+def _ending_of_unbegun(ended: Any) -> Ending:
+    """What is said of other jobs that Ray stopped is not true here: there is no checkpoint."""
+    end = ending_of_job(ended)
+    if end.exit_code != EXIT_STOPPED:
+        return end
+    words = "ended before the run had begun; there was nothing to save"
+    return Ending(exit_code=EXIT_STOPPED, message=words)
 
 
 def _ask(client: Any, job: Any, seconds: float, reason: str) -> str:
@@ -104,10 +123,14 @@ def _ask(client: Any, job: Any, seconds: float, reason: str) -> str:
 def _wait(
     client: Any, name: str, seconds: float, *, helper: str | None = None, folder: str = ""
 ) -> Any:
-    """JobDetails once the job has ended; None if it has not in time, or has nothing to save.
+    """JobDetails once the job has ended; None if it has not in time.
 
     A cluster that does not answer for a while is asked again; the error of one that is silent when
     the time is up is raised, since nobody knows then how the job stands.
+
+    Raises:
+        _NotBegunError: there is no run yet that `helper` could leave the request with.
+        UserError: `helper` cannot leave it.
     """
     end = time.monotonic() + seconds
     silence: Exception | None = None
@@ -119,7 +142,7 @@ def _wait(
             if helper is not None:
                 asked = within(_ANSWER_SECONDS, lambda: client.get_job_info(helper))
                 if asked.status.is_terminal() and asked.driver_exit_code == stop_file.NOT_STARTED:
-                    return None
+                    raise _NotBegunError
                 if asked.status.is_terminal() and asked.driver_exit_code != 0:
                     raise _out_of_reach(folder, asked)
             silence = None

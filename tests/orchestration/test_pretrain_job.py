@@ -1,0 +1,74 @@
+"""`dist-erase pretrain` beside another one, and in the place of an earlier model."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from support.runs import ROOT, tree
+
+from dist_erase.config.run import PretrainConfig
+from dist_erase.errors import UserError
+from dist_erase.orchestration.paths import absolute
+from dist_erase.orchestration.pretrain_job import pretrain
+from dist_erase.orchestration.run_folder import alone, claim
+from dist_erase.training.attempts import count_attempt
+
+
+@pytest.fixture
+def config(digits, tmp_path) -> PretrainConfig:
+    return PretrainConfig.model_validate(
+        {
+            "run": {"name": "original", "dir": str(tmp_path / "runs")},
+            "model": {"architecture": str(ROOT / "configs/models/tiny.json")},
+            "data": {
+                "train": {"shards": f"{digits}/train/*.tar"},
+                "eval": {"shards": f"{digits}/eval/*.tar"},
+                "classes": f"{digits}/classes.json",
+                "workers": 0,
+            },
+            "train": {"batch": 16},
+            "observe": {"grace_seconds": 0},
+        }
+    )
+
+
+@pytest.fixture
+def done(config) -> Path:
+    """The folder of a pretraining that is done."""
+    folder = claim(absolute(config))
+    count_attempt(folder)
+    (folder / "model").mkdir()
+    (folder / "pretrain.json").write_text(json.dumps({"figures": {"top1": 0.5}}))
+    return folder
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_second_one_at_the_same_time_is_refused(config, overwrite):
+    with alone(config), pytest.raises(UserError) as caught:
+        pretrain(config, overwrite=overwrite)
+    assert str(caught.value).startswith(
+        "run.name: another process is at work on the run original. Wait for it or stop it"
+    )
+    assert not (Path(config.run.dir) / "original").exists()
+
+
+def test_a_model_that_is_there_is_given_whoever_is_at_work(config, done):
+    with alone(config):
+        found = pretrain(config, overwrite=False)
+    assert (found.model, found.figures, found.trained_now) == (
+        done / "model",
+        {"top1": 0.5},
+        False,
+    )
+
+
+def test_a_model_is_not_lost_to_a_pretraining_that_cannot_begin(config, done):
+    before = tree(done)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        observe = config.observe.model_copy(update={"port": server.getsockname()[1]})
+        with pytest.raises(UserError, match="cannot listen on"):
+            pretrain(config.model_copy(update={"observe": observe}), overwrite=True)
+    assert tree(done) == before
