@@ -14,6 +14,9 @@ _SECRET_WORDS = frozenset(
 _SECRET_PARTS = ("secret", "password", "token", "credential")
 # gcsfs takes the way of signing in by this name; only a longer value can be a secret.
 _WAYS_TO_SIGN_IN = frozenset({"anon", "browser", "cache", "cloud", "google_default"})
+# Variables that name a file with a credential, and values that only turn something on or off.
+_NAMES_A_FILE = re.compile(r"(_(FILE|PATH|DIR|SOCK)|^GOOGLE_APPLICATION_CREDENTIALS)$")
+_SWITCHES = frozenset({"", "0", "1", "true", "false", "yes", "no", "on", "off"})
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 # With a colon it holds a password; web servers take a token in the user's place, too. A part before
@@ -79,6 +82,14 @@ def secret_in(options: Mapping[str, Any]) -> str | None:
         if isinstance(value, Mapping) and (inner := secret_in(value)):
             return f"{key}.{inner}"
     return None
+
+
+def is_secret_variable(name: str, value: str) -> bool:
+    """Whether an environment variable holds a credential or a login, and not a file's name."""
+    bare = value.strip().strip("'\"")
+    if bare.lower() in _SWITCHES or (_NAMES_A_FILE.search(name) and bare.startswith(("/", "~"))):
+        return False
+    return secret_in({name: bare}) is not None
 
 
 def _is_harmless(value: Any) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,9 +48,10 @@ from dist_erase.orchestration.measuring import measure_erased, measure_original
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.rank import read_outcome, run_rank
 from dist_erase.orchestration.run_folder import alone, claim, discard_unstarted, index_cache
-from dist_erase.orchestration.signals import START_AGAIN, Sigterm
+from dist_erase.orchestration.signals import SAME_SECONDS, START_AGAIN, Sigterm
 from dist_erase.orchestration.stop_request import stop_requested
 from dist_erase.orchestration.watching import exposure, metrics_folder, watched
+from dist_erase.storage import write_text
 from dist_erase.teacher.local import LocalTeacher
 from dist_erase.training.data_plan import plan_run
 from dist_erase.training.engine import start_deepspeed
@@ -56,32 +59,89 @@ from dist_erase.training.recipe import recipe_for_run
 
 T = TypeVar("T")
 _START_SECONDS = 1800.0  # the first rank may have to index a large pool, while the others wait
+_LOOK_SECONDS = 0.5
 _GO_ON = "the same command with --resume goes on"
+
+
+class _SaidElsewhereError(UserError):
+    """What a person can mend, and another rank tells of."""
+
+
+class _Word:
+    """How this process ends: said, and left for launch.py, once.
+
+    That is done before anything is cleaned up: where one rank ends, launchers send SIGTERM to the
+    others, and rank 0 may then still wait for a last scrape.
+
+    Attributes:
+        code: the exit code; None while the run goes on, and after an error that is a bug.
+    """
+
+    def __init__(self, end_at: str | None) -> None:
+        self.code: int | None = None
+        self._end_at = end_at
+        self._ended = False
+
+    @contextmanager
+    def of_end(self) -> Iterator[None]:
+        """Tells of the first error that leaves such a block."""
+        try:
+            yield
+        except Exception as error:
+            if not self._ended:
+                self._ended = True
+                self.code = _say(error)
+                # Whether lost ranks may be tried again is launch.py's own to judge.
+                if self.code is not None and not isinstance(error, LostRanksError):
+                    self._leave(self.code)
+            raise
+
+    def _leave(self, code: int) -> None:
+        if self._end_at is not None and os.environ["RANK"] == "0":
+            with suppress(OSError):  # then the launcher's exit code has to do
+                write_text(Path(self._end_at), f"{code}\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs this process's rank; gives the exit code, as `dist-erase run` has them."""
     options = _parse(arguments)
+    word = _Word(options.end_at)
     try:
-        config = absolute(load_config(Path(options.config), options.overrides, RunConfig).config)
-        with Sigterm(_GO_ON if options.resume else START_AGAIN) as sigterm:
-            missed = _run(config, options, sigterm)
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return EXIT_USER_ERROR
-    except LostRanksError as error:
-        sys.stderr.write(f"rank {os.environ['RANK']}: {error}\n")
-        return EXIT_INTERRUPTED
-    except InterruptedRunError as error:
-        if os.environ["RANK"] == "0":  # once for all of them
-            sys.stderr.write(f"{error}\n")
-        return EXIT_INTERRUPTED
-    except OtherRankFailedError as error:
-        sys.stderr.write(f"error: rank {os.environ['RANK']} ends because {error}\n")
-        return EXIT_BUG
+        with word.of_end():
+            config = absolute(
+                load_config(Path(options.config), options.overrides, RunConfig).config
+            )
+            with Sigterm(_GO_ON if options.resume else START_AGAIN) as sigterm:
+                missed = _run(config, options, sigterm, word)
+    except Exception:
+        if word.code is None:
+            raise
+        return word.code
     for goal in missed:
         sys.stderr.write(f"goal missed: {goal}\n")
     return EXIT_GOAL_MISSED if missed else EXIT_DONE
+
+
+def _say(error: Exception) -> int | None:
+    """Tells of an end, and gives its exit code; None for a bug, which gets a traceback."""
+    rank = os.environ["RANK"]
+    match error:
+        case _SaidElsewhereError():
+            return EXIT_USER_ERROR
+        case UserError():
+            sys.stderr.write(f"error: {error}\n")
+            return EXIT_USER_ERROR
+        case LostRanksError():
+            sys.stderr.write(f"rank {rank}: {error}\n")
+            return EXIT_INTERRUPTED
+        case InterruptedRunError():
+            if rank == "0":  # once for all of them
+                sys.stderr.write(f"{error}\n")
+            return EXIT_INTERRUPTED
+        case OtherRankFailedError():
+            sys.stderr.write(f"error: rank {rank} ends because {error}\n")
+            return EXIT_BUG
+    return None
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -89,12 +149,15 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", required=True, help="YAML file, as for `dist-erase run`")
     parser.add_argument("--resume", action="store_true", help="continue the run in its folder")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in its folder")
+    parser.add_argument("--end-at", help="set by launch.py: the file for rank 0's exit code")
     parser.add_argument("--local_rank", help="set by the launcher; the environment says it too")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     return parser.parse_intermixed_args(arguments)
 
 
-def _run(config: RunConfig, options: argparse.Namespace, sigterm: Sigterm) -> list[str]:
+def _run(
+    config: RunConfig, options: argparse.Namespace, sigterm: Sigterm, word: _Word
+) -> list[str]:
     """Trains, and on rank 0 measures and reports; gives the goals that were missed."""
     launcher = Launcher()
     device = _device()
@@ -104,10 +167,10 @@ def _run(config: RunConfig, options: argparse.Namespace, sigterm: Sigterm) -> li
     limit_waits(_START_SECONDS)
     start_deepspeed(backend)
     context = RankContext(rank=dist.get_rank(), world=dist.get_world_size(), device=device)
-    with ExitStack() as stack:
-        folder = context.from_first(lambda: _claim(config, options, context.world, stack))
-        metrics_at = context.from_first(lambda: metrics_folder(config.observe, folder))
-        shown = context.from_first(lambda: exposure(config.observe, folder))
+    with ExitStack() as stack, word.of_end():
+        folder = _from_first(context, lambda: _claim(config, options, context.world, stack))
+        metrics_at = _from_first(context, lambda: metrics_folder(config.observe, folder))
+        shown = _from_first(context, lambda: exposure(config.observe, folder))
         metrics = _on_every_rank(
             context, lambda: _show(config, folder, metrics_at, shown, context, stack)
         )
@@ -133,7 +196,7 @@ def _run(config: RunConfig, options: argparse.Namespace, sigterm: Sigterm) -> li
             ),
         )
         sigterm.go_on = _GO_ON
-        with sigterm.training(), words_of_failure(folder, context.rank, _GO_ON):
+        with sigterm.training(), _own_words(folder, context.rank):
             run_rank(config, folder, context, LocalTeacher(clip), metrics_at=metrics_at)
         dist.destroy_process_group()
         if context.is_first:
@@ -171,6 +234,37 @@ def _show(
     return None
 
 
+@contextmanager
+def _own_words(folder: Path, rank: int) -> Iterator[None]:
+    """`words_of_failure`, where a user error is told of by the rank that met it."""
+    own: UserError | None = None
+    try:
+        with words_of_failure(folder, rank, _GO_ON):
+            try:
+                yield
+            except UserError as error:
+                own = error
+                raise
+    except UserError as error:
+        if error is own:
+            raise
+        raise _SaidElsewhereError(*_words(error)) from None
+
+
+def _from_first(context: RankContext, make: Callable[[], T]) -> T:
+    """`RankContext.from_first`, where rank 0 alone tells of a user error."""
+    try:
+        return context.from_first(make)
+    except UserError as error:
+        if context.is_first:
+            raise
+        raise _SaidElsewhereError(*_words(error)) from None
+
+
+def _words(error: UserError) -> tuple[str, str, str]:
+    return error.where, error.problem, error.mend
+
+
 def _on_every_rank(context: RankContext, prepare: Callable[[], T]) -> T:
     """What `prepare` gives; raises on every rank if it fails on one, so that none waits."""
     error: Exception | None = None
@@ -182,26 +276,59 @@ def _on_every_rank(context: RankContext, prepare: Callable[[], T]) -> T:
         error = found
     if not context.agree(error is not None):
         return prepared
-    mendable = context.agree(isinstance(error, UserError))
-    if error is not None:
+    mine = _words(error) if isinstance(error, UserError) else None
+    told = context.from_all(mine)
+    if error is not None and (mine is None or mine not in told[: context.rank]):
         raise error
-    if mendable:
-        raise UserError("start", "another rank cannot start.", "Its message says why.")
+    elsewhere = next(filter(None, told), None)
+    if elsewhere is not None:
+        raise _SaidElsewhereError(*elsewhere)
     raise OtherRankFailedError("another rank cannot start; its own output has the traceback")
 
 
+@contextmanager
+def _ends_when_asked(folder: Path) -> Iterator[None]:
+    """Inside, `RUN/stop` ends the work at once, as SIGTERM does: no step would be lost.
+
+    A thread looks for it and signals this one, for which `Sigterm` must be in force: loading,
+    ranking and drawing are long, and have no place to ask at.
+    """
+    over, worker = threading.Event(), threading.get_ident()
+
+    def look() -> None:
+        while not over.wait(_LOOK_SECONDS):
+            if stop_requested(folder) is not None:
+                signal.pthread_kill(worker, signal.SIGTERM)
+                over.wait(2 * SAME_SECONDS)  # then again: a retry may have taken it for its own
+
+    asked = stop_requested(folder)  # after the last step's question
+    if asked is not None:
+        raise InterruptedRunError(None, asked, _GO_ON)
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        try:
+            yield
+        finally:
+            over.set()
+            looking.join()
+    except InterruptedRunError as error:
+        raise InterruptedRunError(None, stop_requested(folder) or error.asked, _GO_ON) from None
+
+
 def _finish(config: RunConfig, folder: Path, metrics: Metrics | None, device: str) -> list[str]:
-    outcome: dict[str, Any] = read_outcome(folder)
-    data = plan_run(config, index_cache(config), look_for_overlap=True)
-    report = write_report(
-        config,
-        folder,
-        data,
-        before=measure_original(config, data, device),
-        after=measure_erased(config, data, folder, device),
-        outcome=outcome,
-        metrics=metrics,
-    )
+    with _ends_when_asked(folder):
+        outcome: dict[str, Any] = read_outcome(folder)
+        data = plan_run(config, index_cache(config), look_for_overlap=True)
+        report = write_report(
+            config,
+            folder,
+            data,
+            before=measure_original(config, data, device),
+            after=measure_erased(config, data, folder, device),
+            outcome=outcome,
+            metrics=metrics,
+        )
     show(report, folder, Console())
     return missed_goals(config, report)
 

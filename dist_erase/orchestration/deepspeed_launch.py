@@ -6,6 +6,7 @@ ssh gives its ranks half a minute, and then ends with 1. torchrun ends with 1 in
 
 from __future__ import annotations
 
+import argparse
 import os
 import random
 import signal
@@ -13,12 +14,14 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from dist_erase.config.load import load_config
 from dist_erase.config.run import RunConfig
+from dist_erase.config.secrets import is_secret_variable
 from dist_erase.errors import (
     EXIT_BUG,
     EXIT_DONE,
@@ -50,6 +53,15 @@ _USAGE = (
 _CLEAR = (EXIT_DONE, EXIT_USER_ERROR, EXIT_GOAL_MISSED, EXIT_INTERRUPTED, EXIT_STOPPED)
 _BY = "--by"
 _RESUME_OR_START = "--resume-or-start"
+_DEEPSPEED = ("deepspeed", "deepspeed.pt", "ds")
+# As deepspeed/launcher/runner.py has them; NCCL is what its accelerator for NVIDIA's GPUs adds.
+_HOSTFILE = "/job/hostfile"
+_EXPORTED = ("MLFLOW", "PYTHON", "MV2", "UCX", "NCCL")
+_SHOWN = "DeepSpeed writes it into the command line of every host and into its log."
+_SIGN_IN = (
+    "Remove it; sign in on every host instead (~/.aws, ~/.netrc, `hf auth login`), or name a file "
+    "that is there (AWS_SHARED_CREDENTIALS_FILE, GOOGLE_APPLICATION_CREDENTIALS, HF_TOKEN_PATH)."
+)
 
 
 def main(script: Path, arguments: list[str] | None = None) -> int:
@@ -65,6 +77,8 @@ def main(script: Path, arguments: list[str] | None = None) -> int:
         ours, theirs = _split(sys.argv[1:] if arguments is None else arguments)
         config = _config(theirs)
         start = ours[1:] if ours[:1] == [_BY] else ["deepspeed", *_port(ours), *ours]
+        if start and Path(start[0]).name in _DEEPSPEED and _over_hosts(start[1:]):
+            _refuse_secrets()
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return EXIT_USER_ERROR
@@ -108,10 +122,43 @@ def _port(ours: list[str]) -> list[str]:
     raise UserError("--master_port", "every port from 20000 on is taken.", "Free one.")
 
 
+def _over_hosts(words: list[str]) -> bool:
+    """Whether DeepSpeed may reach for other hosts, with these options of its own."""
+    parser = argparse.ArgumentParser(prog="launch.py", add_help=False)
+    parser.add_argument("-H", "--hostfile", default=_HOSTFILE)
+    parser.add_argument("--no_ssh", action="store_true")
+    known, _ = parser.parse_known_args(words)
+    return not known.no_ssh and Path(known.hostfile).is_file()
+
+
+def _refuse_secrets() -> None:
+    """Everybody on a host sees command lines, and DeepSpeed hands variables on by them.
+
+    Raises:
+        UserError: a variable, or a line of DeepSpeed's environment files, is a credential.
+    """
+    for name, value in os.environ.items():
+        if name.startswith(_EXPORTED) and is_secret_variable(name, value):
+            raise UserError(name, f"looks like a credential, and {_SHOWN}", _SIGN_IN)
+    file = os.environ.get("DS_ENV_FILE", ".deepspeed_env")
+    for path in dict.fromkeys(Path(folder, file) for folder in (os.path.expanduser("~"), ".")):
+        lines = path.read_text(errors="replace").split("\n") if path.is_file() else []
+        for number, line in enumerate(lines, start=1):
+            name, _, value = line.partition("=")
+            if is_secret_variable(name.strip(), value):
+                raise UserError(
+                    f"{path}, line {number}",
+                    f"{name.strip()} looks like a credential, and {_SHOWN}",
+                    _SIGN_IN,
+                )
+
+
 class _Launch:
     def __init__(self, config: RunConfig) -> None:
         self._config = config
         self._folder = folder_of(config)
+        # For what rank 0 says where it leaves no run folder; of this launch, not of one beside it.
+        self._said = lock_of(config).with_name(f".{config.run.name}.{uuid.uuid4().hex[:8]}.end")
         self._asked: float | None = None  # when SIGTERM came first, by the monotonic clock
         self._twice = False
 
@@ -124,7 +171,7 @@ class _Launch:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "PDSH_SSH_ARGS_APPEND": f"{os.environ.get('PDSH_SSH_ARGS_APPEND', '')} {_SSH}".strip(),
         }
-        process = subprocess.Popen(command, env=environment)
+        process = subprocess.Popen([*command, f"--end-at={self._said}"], env=environment)
         while process.poll() is None:
             self._pass_on(process)
             time.sleep(_POLL_SECONDS)
@@ -137,11 +184,13 @@ class _Launch:
 
     def _code(self, returned: int, new: set[str]) -> int:
         """The run's exit code, from the launcher's and from which files the ranks have left."""
-        end = read_ending(self._folder)
+        end, said = read_ending(self._folder), _take(self._said)
         if end is not None and END in new:
             if returned != EXIT_DONE:
                 sys.stderr.write(f"{end.message}\n")
             code, lost = end.exit_code, end.message.startswith(LOST_CONTACT)
+        elif said is not None:
+            return said
         else:  # rank 0, which would have left word, may be what was lost
             code = returned if returned >= 0 else 128 - returned
             lost = code not in _CLEAR and FAILURE not in new and ATTEMPTS in new
@@ -200,6 +249,16 @@ class _Launch:
             pass  # no rank has come so far
         except Timeout:
             sys.stderr.write(f"the ranks still work after {_END_SECONDS:g} s\n")
+
+
+def _take(path: Path) -> int | None:
+    """The exit code that rank 0 left in a file, which is removed; None if it left none."""
+    try:
+        code = int(path.read_text(encoding="utf-8"))
+        path.unlink()
+    except (OSError, ValueError):
+        return None
+    return code
 
 
 def _written(path: Path) -> int | None:

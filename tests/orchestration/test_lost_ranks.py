@@ -82,6 +82,9 @@ def test_a_start_that_fails_is_agreed_on_before_it_is_raised(monkeypatch, error)
     """Whatever it is: the other ranks would wait for half an hour."""
     agreed = []
     monkeypatch.setattr(RankContext, "agree", lambda _, mine: agreed.append(mine) or mine)
+    monkeypatch.setattr(
+        RankContext, "from_all", lambda _, mine: agreed.append(mine) or [mine, None]
+    )
 
     def fail():
         raise error
@@ -89,12 +92,18 @@ def test_a_start_that_fails_is_agreed_on_before_it_is_raised(monkeypatch, error)
     with pytest.raises(type(error)) as caught:
         _on_every_rank(RankContext(rank=0, world=2, device=None), fail)
     assert caught.value is error
-    assert agreed == [True, isinstance(error, UserError)]
+    assert agreed == [True, ("a", "b.", "c.") if isinstance(error, UserError) else None]
 
 
-@pytest.mark.parametrize(("mendable", "kind"), [(True, UserError), (False, OtherRankFailedError)])
-def test_the_ranks_that_could_start_end_with_the_one_that_could_not(monkeypatch, mendable, kind):
-    answers = iter([True, mendable])
-    monkeypatch.setattr(RankContext, "agree", lambda *_: next(answers))
-    with pytest.raises(kind, match="another rank cannot start"):
+@pytest.mark.parametrize(
+    ("told", "kind", "match"),
+    [
+        (("a", "b.", "c."), UserError, "a: b. c."),
+        (None, OtherRankFailedError, "another rank cannot start"),
+    ],
+)
+def test_the_ranks_that_could_start_end_with_the_one_that_could_not(monkeypatch, told, kind, match):
+    monkeypatch.setattr(RankContext, "agree", lambda *_: True)
+    monkeypatch.setattr(RankContext, "from_all", lambda *_: [told, None])
+    with pytest.raises(kind, match=match):
         _on_every_rank(RankContext(rank=1, world=2, device=None), lambda: 7)
