@@ -8,8 +8,8 @@ import platform
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,13 +22,9 @@ from dist_erase.config.load import load_config
 from dist_erase.config.run import RunConfig
 from dist_erase.distributed.context import RankContext, limit_waits
 from dist_erase.errors import (
-    EXIT_BUG,
     EXIT_DONE,
     EXIT_GOAL_MISSED,
-    EXIT_INTERRUPTED,
-    EXIT_USER_ERROR,
     InterruptedRunError,
-    UserError,
 )
 from dist_erase.models.frozen import load_frozen
 from dist_erase.observability.emit import Metrics
@@ -38,20 +34,17 @@ from dist_erase.orchestration.evidence import missed_goals, show, write_report
 from dist_erase.orchestration.facts import state_facts
 from dist_erase.orchestration.launcher import Launcher
 from dist_erase.orchestration.lost_ranks import (
-    LostRanksError,
-    OtherRankFailedError,
     contact,
     join_ranks,
-    words_of_failure,
 )
 from dist_erase.orchestration.measuring import measure_erased, measure_original
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.rank import read_outcome, run_rank
+from dist_erase.orchestration.rank_words import Word, from_first, on_every_rank, own_words
 from dist_erase.orchestration.run_folder import alone, claim, discard_unstarted, index_cache
 from dist_erase.orchestration.signals import SAME_SECONDS, START_AGAIN, Sigterm
 from dist_erase.orchestration.stop_request import stop_requested
 from dist_erase.orchestration.watching import exposure, metrics_folder, watched
-from dist_erase.storage import write_text
 from dist_erase.teacher.local import LocalTeacher
 from dist_erase.training.data_plan import plan_run
 from dist_erase.training.engine import start_deepspeed
@@ -63,49 +56,10 @@ _LOOK_SECONDS = 0.5
 _GO_ON = "the same command with --resume goes on"
 
 
-class _SaidElsewhereError(UserError):
-    """What a person can mend, and another rank tells of."""
-
-
-class _Word:
-    """How this process ends: said, and left for launch.py, once.
-
-    That is done before anything is cleaned up: where one rank ends, launchers send SIGTERM to the
-    others, and rank 0 may then still wait for a last scrape.
-
-    Attributes:
-        code: the exit code; None while the run goes on, and after an error that is a bug.
-    """
-
-    def __init__(self, end_at: str | None) -> None:
-        self.code: int | None = None
-        self._end_at = end_at
-        self._ended = False
-
-    @contextmanager
-    def of_end(self) -> Iterator[None]:
-        """Tells of the first error that leaves such a block."""
-        try:
-            yield
-        except Exception as error:
-            if not self._ended:
-                self._ended = True
-                self.code = _say(error)
-                # Whether lost ranks may be tried again is launch.py's own to judge.
-                if self.code is not None and not isinstance(error, LostRanksError):
-                    self._leave(self.code)
-            raise
-
-    def _leave(self, code: int) -> None:
-        if self._end_at is not None and os.environ["RANK"] == "0":
-            with suppress(OSError):  # then the launcher's exit code has to do
-                write_text(Path(self._end_at), f"{code}\n")
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Runs this process's rank; gives the exit code, as `dist-erase run` has them."""
     options = _parse(arguments)
-    word = _Word(options.end_at)
+    word = Word(options.end_at)
     try:
         with word.of_end():
             config = absolute(
@@ -122,28 +76,6 @@ def main(arguments: list[str] | None = None) -> int:
     return EXIT_GOAL_MISSED if missed else EXIT_DONE
 
 
-def _say(error: Exception) -> int | None:
-    """Tells of an end, and gives its exit code; None for a bug, which gets a traceback."""
-    rank = os.environ["RANK"]
-    match error:
-        case _SaidElsewhereError():
-            return EXIT_USER_ERROR
-        case UserError():
-            sys.stderr.write(f"error: {error}\n")
-            return EXIT_USER_ERROR
-        case LostRanksError():
-            sys.stderr.write(f"rank {rank}: {error}\n")
-            return EXIT_INTERRUPTED
-        case InterruptedRunError():
-            if rank == "0":  # once for all of them
-                sys.stderr.write(f"{error}\n")
-            return EXIT_INTERRUPTED
-        case OtherRankFailedError():
-            sys.stderr.write(f"error: rank {rank} ends because {error}\n")
-            return EXIT_BUG
-    return None
-
-
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Erase with the deepspeed launcher, without Ray.")
     parser.add_argument("--config", required=True, help="YAML file, as for `dist-erase run`")
@@ -155,9 +87,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)
 
 
-def _run(
-    config: RunConfig, options: argparse.Namespace, sigterm: Sigterm, word: _Word
-) -> list[str]:
+def _run(config: RunConfig, options: argparse.Namespace, sigterm: Sigterm, word: Word) -> list[str]:
     """Trains, and on rank 0 measures and reports; gives the goals that were missed."""
     launcher = Launcher()
     device = _device()
@@ -168,17 +98,17 @@ def _run(
     start_deepspeed(backend)
     context = RankContext(rank=dist.get_rank(), world=dist.get_world_size(), device=device)
     with ExitStack() as stack, word.of_end():
-        folder = _from_first(context, lambda: _claim(config, options, context.world, stack))
-        metrics_at = _from_first(context, lambda: metrics_folder(config.observe, folder))
-        shown = _from_first(context, lambda: exposure(config.observe, folder))
-        metrics = _on_every_rank(
+        folder = from_first(context, lambda: _claim(config, options, context.world, stack))
+        metrics_at = from_first(context, lambda: metrics_folder(config.observe, folder))
+        shown = from_first(context, lambda: exposure(config.observe, folder))
+        metrics = on_every_rank(
             context, lambda: _show(config, folder, metrics_at, shown, context, stack)
         )
         missed: list[str] = []
         if context.is_first:
             missed = stack.enter_context(ending(folder, metrics))
         with contact(folder, sigterm.go_on):
-            clip = _on_every_rank(
+            clip = on_every_rank(
                 context,
                 lambda: load_frozen(
                     config.model,
@@ -196,7 +126,7 @@ def _run(
             ),
         )
         sigterm.go_on = _GO_ON
-        with sigterm.training(), _own_words(folder, context.rank):
+        with sigterm.training(), own_words(folder, context.rank, _GO_ON):
             run_rank(config, folder, context, LocalTeacher(clip), metrics_at=metrics_at)
         dist.destroy_process_group()
         if context.is_first:
@@ -232,58 +162,6 @@ def _show(
         exporter = RunExporter(metrics_at, shown, node=platform.node())
         stack.callback(exporter.close)
     return None
-
-
-@contextmanager
-def _own_words(folder: Path, rank: int) -> Iterator[None]:
-    """`words_of_failure`, where a user error is told of by the rank that met it."""
-    own: UserError | None = None
-    try:
-        with words_of_failure(folder, rank, _GO_ON):
-            try:
-                yield
-            except UserError as error:
-                own = error
-                raise
-    except UserError as error:
-        if error is own:
-            raise
-        raise _SaidElsewhereError(*_words(error)) from None
-
-
-def _from_first(context: RankContext, make: Callable[[], T]) -> T:
-    """`RankContext.from_first`, where rank 0 alone tells of a user error."""
-    try:
-        return context.from_first(make)
-    except UserError as error:
-        if context.is_first:
-            raise
-        raise _SaidElsewhereError(*_words(error)) from None
-
-
-def _words(error: UserError) -> tuple[str, str, str]:
-    return error.where, error.problem, error.mend
-
-
-def _on_every_rank(context: RankContext, prepare: Callable[[], T]) -> T:
-    """What `prepare` gives; raises on every rank if it fails on one, so that none waits."""
-    error: Exception | None = None
-    try:
-        prepared = prepare()
-    except InterruptedRunError:  # the others lose contact, which is resumable too
-        raise
-    except Exception as found:  # noqa: BLE001 - raised below, once the others know
-        error = found
-    if not context.agree(error is not None):
-        return prepared
-    mine = _words(error) if isinstance(error, UserError) else None
-    told = context.from_all(mine)
-    if error is not None and (mine is None or mine not in told[: context.rank]):
-        raise error
-    elsewhere = next(filter(None, told), None)
-    if elsewhere is not None:
-        raise _SaidElsewhereError(*elsewhere)
-    raise OtherRankFailedError("another rank cannot start; its own output has the traceback")
 
 
 @contextmanager

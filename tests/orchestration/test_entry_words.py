@@ -7,15 +7,9 @@ import pytest
 
 from dist_erase.distributed.context import RankContext
 from dist_erase.errors import InterruptedRunError, StopAsked, UserError
-from dist_erase.orchestration.deepspeed_entry import (
-    _finish,
-    _from_first,
-    _on_every_rank,
-    _own_words,
-    _Word,
-    main,
-)
+from dist_erase.orchestration.deepspeed_entry import _finish, main
 from dist_erase.orchestration.lost_ranks import LostRanksError
+from dist_erase.orchestration.rank_words import Word, from_first, on_every_rank, own_words
 from dist_erase.orchestration.signals import SIGTERM, Sigterm
 from dist_erase.orchestration.stop_request import request_stop
 from dist_erase.storage import write_json
@@ -37,7 +31,7 @@ def rank(monkeypatch, tmp_path, capsys):
         monkeypatch.setenv("RANK", str(number))
         at = tmp_path / ".r.end"
         at.unlink(missing_ok=True)
-        word = _Word(str(at))
+        word = Word(str(at))
         with pytest.raises(Exception), word.of_end():  # noqa: B017, PT011
             block(RankContext(rank=number, world=2, device=None), word)
         return capsys.readouterr().err, word.code, at.read_text() if at.exists() else None
@@ -49,7 +43,7 @@ def test_what_rank_0_finds_it_alone_says(rank, monkeypatch):
     monkeypatch.setattr(RankContext, "from_first", lambda *_: raises(MENDABLE))
 
     def claim(context, _):
-        _from_first(context, lambda: None)
+        from_first(context, lambda: None)
 
     assert rank(0, claim) == (LINE, 2, "2\n")
     assert rank(1, claim) == ("", 2, None)
@@ -63,7 +57,7 @@ def test_what_several_find_is_said_by_the_first_of_them(rank, monkeypatch, who, 
     monkeypatch.setattr(RankContext, "from_all", lambda *_: told)
 
     def load(context, _):
-        _on_every_rank(context, lambda: raises(MENDABLE) if context.rank in who else None)
+        on_every_rank(context, lambda: raises(MENDABLE) if context.rank in who else None)
 
     assert rank(0, load) == (LINE if speaks == 0 else "", 2, "2\n")
     assert rank(1, load) == (LINE if speaks == 1 else "", 2, None)
@@ -74,7 +68,7 @@ def test_what_a_rank_finds_while_it_trains_the_others_do_not_repeat(rank, tmp_pa
 
     def train(error):
         def block(context, _):
-            with _own_words(tmp_path, context.rank):
+            with own_words(tmp_path, context.rank, GO_ON):
                 raise error
 
         return block

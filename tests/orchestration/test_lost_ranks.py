@@ -6,13 +6,13 @@ import pytest
 
 from dist_erase.distributed.context import RankContext
 from dist_erase.errors import UserError
-from dist_erase.orchestration.deepspeed_entry import _on_every_rank
 from dist_erase.orchestration.lost_ranks import (
     LostRanksError,
     OtherRankFailedError,
     contact,
     words_of_failure,
 )
+from dist_erase.orchestration.rank_words import on_every_rank
 
 
 def meet(folder, error):
@@ -90,7 +90,7 @@ def test_a_start_that_fails_is_agreed_on_before_it_is_raised(monkeypatch, error)
         raise error
 
     with pytest.raises(type(error)) as caught:
-        _on_every_rank(RankContext(rank=0, world=2, device=None), fail)
+        on_every_rank(RankContext(rank=0, world=2, device=None), fail)
     assert caught.value is error
     assert agreed == [True, ("a", "b.", "c.") if isinstance(error, UserError) else None]
 
@@ -106,4 +106,4 @@ def test_the_ranks_that_could_start_end_with_the_one_that_could_not(monkeypatch,
     monkeypatch.setattr(RankContext, "agree", lambda *_: True)
     monkeypatch.setattr(RankContext, "from_all", lambda *_: [told, None])
     with pytest.raises(kind, match=match):
-        _on_every_rank(RankContext(rank=1, world=2, device=None), lambda: 7)
+        on_every_rank(RankContext(rank=1, world=2, device=None), lambda: 7)
