@@ -108,7 +108,7 @@ def test_a_hanging_server_does_not_hang_the_run(make: Make, web: Web, failure: s
     began = time.monotonic()
     with pytest.raises(TimeoutError, match=r"no answer within 0.4 s \(2 attempts\)") as caught:
         source.read(url, 0, 200_000)
-    assert time.monotonic() - began < 0.4 * 2 + 0.5 + 1.0  # attempts, pause, slack
+    assert time.monotonic() - began < 0.4 * 2 + 0.5 + 5.0  # attempts, pause, a busy machine
     assert url in str(caught.value)
 
 
