@@ -66,8 +66,8 @@ class BlockReader:
         index: the set.
         block: samples per read at most.
         cache: may be shared by several readers.
-        streams: virtual streams that share the cache; each has a block of its own open, so blocks
-            that would not fit side by side are read in parts.
+        streams: virtual streams that share the cache; each has a block of its own open. Where these
+            would not fit side by side, samples are read one by one.
         source: where shards are read from; None = as the index says.
 
     Attributes:
@@ -170,12 +170,13 @@ class BlockReader:
 
 
 def _rows_at_once(index: SetIndex, block: int, limit: int, streams: int) -> int:
-    """`block`, halved until the streams' blocks fit into the cache together."""
+    """`block` where the streams' open blocks fit into the cache together, else 1.
+
+    Within its window a stream jumps from one end of its block to the other. Parts of a block would
+    be read, dropped and read again for each few of their samples; single samples are read once.
+    """
     mean = index.bytes / max(1, len(index))
-    rows = block
-    while rows > 1 and rows % 2 == 0 and 0 < limit < rows * mean * streams:
-        rows //= 2
-    return rows
+    return 1 if 0 < limit < block * mean * streams else block
 
 
 def _ranges(shard: ShardIndex, first: int, stop: int) -> Iterator[slice]:
