@@ -12,8 +12,8 @@ Report = Callable[[int, int], None]  # done, planned
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str], Report]]:
-    """Gives what begins the bar of a task of this name."""
+def progress_bars(*, transient: bool = True) -> Iterator[Callable[[str], Report]]:
+    """Gives what begins the bar of a task of this name; `transient` ones vanish at the end."""
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),
@@ -21,7 +21,7 @@ def progress_bars() -> Iterator[Callable[[str], Report]]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=console,
-        transient=True,
+        transient=transient,
         disable=not console.is_terminal,
     ) as bars:
 
@@ -30,3 +30,17 @@ def progress_bars() -> Iterator[Callable[[str], Report]]:
             return lambda done, planned: bars.update(task, completed=done, total=planned)
 
         yield begin
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Gives what is told (what, done, planned); each `what` has a bar, which stays."""
+    with progress_bars(transient=False) as begin:
+        bars: dict[str, Report] = {}
+
+        def report(what: str, done: int, planned: int) -> None:
+            if what not in bars:
+                bars[what] = begin(what)
+            bars[what](done, planned)
+
+        yield report

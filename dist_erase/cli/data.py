@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from dist_erase.cli import data_inspect, data_split, replay
-from dist_erase.cli.data_split_output import progress
+from dist_erase.cli.bar import progress
 from dist_erase.cli.shards_table import print_shards
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dist_erase.cli.bar import progress
 from dist_erase.cli.data_inspect import Config, source_settings
-from dist_erase.cli.data_split_output import progress, show, show_review
+from dist_erase.cli.data_split_output import show, show_review
 from dist_erase.errors import UserError
 
 if TYPE_CHECKING:

@@ -5,45 +5,17 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from dist_erase.cli.shards_table import print_shards
 
 if TYPE_CHECKING:
     from dist_erase.data.build.dataset import BuildSummary
     from dist_erase.data.split.request import ReviewNeeded
-    from dist_erase.data.split.survey import Progress as Report
-
-
-@contextmanager
-def progress() -> Iterator[Report]:
-    """A bar on stderr for each thing that is done; nothing when stderr is no terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
-    ) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def report(what: str, done: int, planned: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what)
-            bar.update(tasks[what], completed=done, total=planned)
-
-        yield report
 
 
 def show_review(needed: ReviewNeeded) -> None:

@@ -70,13 +70,6 @@ def apply_view(image: NDArray[np.uint8], view: ViewParameters) -> NDArray[np.uin
     return image[:, ::-1] if view.mirrored else image
 
 
-def augment(
-    image: NDArray[np.uint8], config: AugmentConfig, *, row: int, column: int, flip: int
-) -> NDArray[np.uint8]:
-    """The view of an image, uint8 [H, W, 3], that three draws choose (see `view_parameters`)."""
-    return apply_view(image, view_parameters(config, row=row, column=column, flip=flip))
-
-
 @lru_cache(maxsize=1024)
 def _reflected(shift: int, length: int) -> NDArray[np.int64]:
     """Indices of `length` pixels from `shift` on, mirrored at the first and the last pixel."""

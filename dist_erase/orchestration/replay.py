@@ -13,8 +13,7 @@ from torch import Tensor
 
 from dist_erase.batch import PairBatch, Quarantined, Samples
 from dist_erase.config.run import PretrainConfig, RunConfig
-from dist_erase.config.train import AugmentConfig
-from dist_erase.data.augment import ViewParameters, drawn_views
+from dist_erase.data.augment import ViewParameters
 from dist_erase.data.digest import batch_digest, in_words
 from dist_erase.data.stream import PairSettings, PartMaker, StreamPlan
 from dist_erase.errors import UserError
@@ -133,7 +132,7 @@ def replay(folder: Path, step: int) -> Replayed:
         places=tuple(
             place
             for plan, samples in made
-            for place in _places(plan, samples, settings, tokenizer, batch)
+            for place in _places(plan, samples, step - 1, tokenizer, batch)
         ),
         images=np.concatenate([samples.images.permute(0, 2, 3, 1).numpy() for _, samples in made]),
         changes=(
@@ -197,25 +196,14 @@ def _row(folder: Path, step: int, *, planned: int) -> Row:
 
 
 def _places(
-    plan: StreamPlan,
-    samples: Samples,
-    settings: PairSettings,
-    tokenizer: _Recording,
-    batch: PairBatch,
+    plan: StreamPlan, samples: Samples, step: int, tokenizer: _Recording, batch: PairBatch
 ) -> list[Place]:
     captions = tokenizer.captions(samples.tokens)
     why = {(e.stream, e.shard, e.index): e for e in batch.quarantined}
-    planned = plan.order.at(batch.step)
-    views = drawn_views(
-        settings.augment or AugmentConfig(),
-        seed=settings.seed,
-        passes=planned.passes,
-        positions=samples.positions.numpy(),
-    )
+    planned = plan.order.at(step).positions.tolist()
+    views = _views(samples)
     places = []
-    for number, (first, used) in enumerate(
-        zip(planned.positions.tolist(), samples.positions.tolist(), strict=True)
-    ):
+    for number, (first, used) in enumerate(zip(planned, samples.positions.tolist(), strict=True)):
         shard, index, key = plan.index.label(used)
         places.append(
             Place(
@@ -233,6 +221,15 @@ def _places(
             )
         )
     return places
+
+
+def _views(samples: Samples) -> list[ViewParameters]:
+    if not len(samples.views):
+        return [ViewParameters()] * len(samples)
+    return [
+        ViewParameters(down=down, right=right, mirrored=bool(mirrored))
+        for down, right, mirrored in samples.views.tolist()
+    ]
 
 
 def _cannot(folder: Path, step: int, error: UserError, changes: Sequence[str]) -> UserError:

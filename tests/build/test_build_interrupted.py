@@ -3,19 +3,18 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from support import commands
 
 from dist_erase.data.build.folder import build_folder
 from dist_erase.data.stage import open_stage
 from dist_erase.errors import UserError
 
-BUILD = "from dist_erase.cli.app import main; main()"
 SHARD_SIZE = 10
 PHOTOS = 200
 
@@ -175,13 +174,7 @@ def start(table: Path, folder: Path, workers: int) -> subprocess.Popen:
     folder.mkdir(exist_ok=True)
     words = ["data", "build", "folder", "out", "--table", str(table), "--forget-regex", "cat"]
     words += ["--shard-size", str(SHARD_SIZE), "--workers", str(workers)]
-    return subprocess.Popen(
-        [sys.executable, "-c", BUILD, *words],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return commands.start(*words, folder=folder)
 
 
 def kill_when(process: subprocess.Popen, stage: Path, pattern: str, count: int) -> None:

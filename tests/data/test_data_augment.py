@@ -4,11 +4,18 @@ import json
 from dataclasses import asdict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dist_erase.config.train import AugmentConfig
-from dist_erase.data.augment import ViewParameters, apply_view, augment, view_parameters
+from dist_erase.data.augment import ViewParameters, apply_view, view_parameters
 
 IMAGE = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+
+
+def augment(
+    image: NDArray[np.uint8], config: AugmentConfig, *, row: int, column: int, flip: int
+) -> NDArray[np.uint8]:
+    return apply_view(image, view_parameters(config, row=row, column=column, flip=flip))
 
 
 def test_crops_are_those_of_the_image_padded_by_reflection() -> None:

@@ -47,9 +47,9 @@ def test_no_cluster_at_the_address(config, write, monkeypatch, address):
     assert time.monotonic() - started < 30
 
 
-def test_a_corrupt_training_image_stops_the_run_once(config, shards, spoil, ray_cluster):
+def test_a_corrupt_training_image_stops_the_run_once(config, digits, spoil, ray_cluster):
     shard = spoil(
-        shards / "train/forget-000000.tar",
+        digits / "train/forget-000000.tar",
         lambda name, data: b"\xff\xd8 no image" if name.endswith(".jpg") else data,
     )
     config["data"]["forget"]["shards"] = str(shard)

@@ -21,8 +21,8 @@ def refusal(config) -> str:
     return str(caught.value)
 
 
-def test_missing_shards(config, shards):
-    config["data"]["forget"]["shards"] = f"{shards}/train/forgot-*.tar"
+def test_missing_shards(config, digits):
+    config["data"]["forget"]["shards"] = f"{digits}/train/forgot-*.tar"
     message = refusal(config)
     assert message.startswith("data.forget.shards: ")
     assert "forgot-*.tar" in message
@@ -36,9 +36,9 @@ def test_an_empty_shard(config, tmp_path):
     assert "empty.tar" in refusal(config)
 
 
-def test_a_shard_without_captions(config, shards, spoil):
+def test_a_shard_without_captions(config, digits, spoil):
     shard = spoil(
-        shards / "train/forget-000000.tar",
+        digits / "train/forget-000000.tar",
         lambda name, data: None if name.endswith(".txt") else data,
     )
     config["data"]["forget"]["shards"] = str(shard)
@@ -47,8 +47,8 @@ def test_a_shard_without_captions(config, shards, spoil):
     assert "no .txt member" in message
 
 
-def test_a_truncated_tar(config, shards, tmp_path):
-    whole = (shards / "train/forget-000000.tar").read_bytes()
+def test_a_truncated_tar(config, digits, tmp_path):
+    whole = (digits / "train/forget-000000.tar").read_bytes()
     (tmp_path / "cut.tar").write_bytes(whole[: len(whole) // 2 + 100])
     config["data"]["forget"]["shards"] = str(tmp_path / "cut.tar")
     message = refusal(config)
@@ -86,10 +86,10 @@ def test_the_original_model_is_not_there_yet(config, tmp_path):
     assert f"dist-erase pretrain CONFIG run.dir={tmp_path}/runs run.name=original" in message
 
 
-def test_shared_images(config, shards):
+def test_shared_images(config, digits):
     config["data"]["retain"]["shards"] = [
-        f"{shards}/train/retain-*.tar",
-        f"{shards}/train/forget-000000.tar",
+        f"{digits}/train/retain-*.tar",
+        f"{digits}/train/forget-000000.tar",
     ]
     message = refusal(config)
     assert "63 retain samples have images of the forget set" in message
@@ -118,9 +118,9 @@ def test_too_small_a_cluster(config, ray_cluster):
     assert "CPU: 160 asked, 4 in the cluster" in message
 
 
-def test_a_corrupt_evaluation_image(config, shards, spoil, ray_cluster):
+def test_a_corrupt_evaluation_image(config, digits, spoil, ray_cluster):
     shard = spoil(
-        shards / "eval/forget-000000.tar",
+        digits / "eval/forget-000000.tar",
         lambda name, data: b"\xff\xd8 no image" if name.endswith(".jpg") else data,
     )
     config["data"]["eval"]["forget"]["shards"] = str(shard)

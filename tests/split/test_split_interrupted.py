@@ -3,11 +3,11 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from support import commands
 from support.pools import files
 
 from dist_erase.config.source import SourceConfig
@@ -16,7 +16,6 @@ from dist_erase.data.split.job import split_pool
 from dist_erase.data.split.request import SplitRequest
 from dist_erase.data.split.rules import SetRule, SplitOptions
 
-SPLIT = "from dist_erase.cli.app import main; main()"
 SHARD_SIZE = 40
 
 
@@ -38,13 +37,7 @@ def start(pool: Path, folder: Path, workers: int) -> subprocess.Popen:
         "--workers",
         str(workers),
     ]
-    return subprocess.Popen(
-        [sys.executable, "-c", SPLIT, *words],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return commands.start(*words, folder=folder)
 
 
 def finish(process: subprocess.Popen) -> str:
