@@ -87,6 +87,9 @@ class BlockReader:
         self._index = index
         self._unit = _rows_at_once(index, block, cache.limit, streams)
         self._cache = cache
+        # A pass reads a single sample once. Kept until it is dropped for room, it would only make
+        # each next one land in memory that is cold, or new: a tenth of what decoding costs.
+        self._keeps = self._unit > 1 or index.bytes <= cache.limit
         self._source = source or index.source
         self._under_way: dict[Unit, Future[tuple[list[RawSample | None], int]]] = {}
         self._threads: ThreadPoolExecutor | None = None
@@ -137,7 +140,8 @@ class BlockReader:
             fetched = self._under_way.pop(unit, None)
             samples, size = self._fetch(unit) if fetched is None else fetched.result()
             self.read_bytes += size
-            self._cache.put((id(self._index), unit), samples)
+            if self._keeps:
+                self._cache.put((id(self._index), unit), samples)
         return samples
 
     def _fetch(self, unit: Unit) -> tuple[list[RawSample | None], int]:

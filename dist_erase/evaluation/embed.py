@@ -68,6 +68,14 @@ class ModelEmbeddings:
     class_text: Tensor | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One model on the held-out sets."""
+
+    embeddings: ModelEmbeddings
+    fingerprint: str
+
+
 def embed_model(
     encoder: Encoder,
     sets: Mapping[str, Iterable[Samples]],

@@ -132,6 +132,8 @@ class Metrics:
     forget_passes: Gauge[()]
     evaluation_ratio: Gauge[str, str, str, str]
     evaluations_total: Counter[()]
+    evaluation_pairs_total: Counter[str, str]
+    evaluation_pairs_planned: Gauge[str, str]
     goal_ratio: Gauge[str]
     goal_distance_ratio: Gauge[str]
     goal_projected_steps: Gauge[str]

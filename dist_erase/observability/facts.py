@@ -1,4 +1,4 @@
-"""What metrics say of a run beside its steps: teacher pool, goals, figures, cores, its end."""
+"""What metrics say of a run beside its steps: pool, goals, figures, cores, measurement, end."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ class Facts:
         attempt: how often the workers have been started.
         teacher: the pool; None without one.
         before, live, after: figures as in `EventRow.figures`, by when they were measured.
+        measured: held-out pairs embedded for the report after the last step, and those that there
+            are; None before that.
         evaluations: live ones so far; the first is of the original model.
         goals: the run's `stop` section, as far as it sets anything.
         steps_to_goal: goal → steps until it is met as projected, 0 = met, inf = it does not come
@@ -62,6 +64,7 @@ class Facts:
     before: Figures = field(default_factory=dict)
     live: Figures = field(default_factory=dict)
     after: Figures = field(default_factory=dict)
+    measured: tuple[int, int] | None = None
     evaluations: int | None = None
     goals: dict[str, float] = field(default_factory=dict)
     steps_to_goal: dict[str, float] = field(default_factory=dict)
@@ -88,6 +91,7 @@ def facts_of(scrape: Scrape) -> Facts:
         before=_figures(scrape, "before"),
         live=_figures(scrape, "live"),
         after=_figures(scrape, "after"),
+        measured=_measured(scrape),
         evaluations=_whole(scrape.total("evaluations_total")),
         goals=scrape.by("goal", "goal_ratio"),
         steps_to_goal=scrape.by("goal", "goal_projected_steps"),
@@ -121,6 +125,24 @@ def pool_changes(before: Teacher | None, now: Teacher | None, time: float) -> li
     if again > 0:
         events.append(EventRow(event="teacher", time=time, message=f"batches resubmitted: {again}"))
     return events
+
+
+def measuring_changes(before: Facts, now: Facts, time: float) -> list[EventRow]:
+    """How far the measurement after the last step is, at each tenth of it."""
+    if now.measured is None or now.measured[1] == 0:
+        return []
+    done, planned = now.measured
+    if before.measured is not None and 10 * before.measured[0] // planned == 10 * done // planned:
+        return []
+    words = f"{done:,} of {planned:,} held-out pairs embedded"
+    return [EventRow(event="measuring", time=time, message=words)]
+
+
+def _measured(scrape: Scrape) -> tuple[int, int] | None:
+    planned = scrape.total("evaluation_pairs_planned")
+    if planned is None:
+        return None
+    return int(scrape.total("evaluation_pairs_total") or 0), int(planned)
 
 
 def _teacher(scrape: Scrape) -> Teacher | None:

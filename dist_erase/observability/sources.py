@@ -12,7 +12,7 @@ from typing import Protocol
 
 from dist_erase.errors import UserError
 from dist_erase.observability.asking import get
-from dist_erase.observability.facts import Facts, facts_of, pool_changes
+from dist_erase.observability.facts import Facts, facts_of, measuring_changes, pool_changes
 from dist_erase.observability.metrics import PREFIX
 from dist_erase.observability.rows import Row
 from dist_erase.observability.scrape import Scrape, parse
@@ -101,8 +101,9 @@ class FolderSource:
             return Update(rows=tuple(rows))
         self._looked_at = now
         facts = facts_of(self._look())
-        before = None if self._facts is None else self._facts.teacher
-        rows += pool_changes(before, facts.teacher, time.time())
+        if self._facts is not None:
+            rows += pool_changes(self._facts.teacher, facts.teacher, time.time())
+            rows += measuring_changes(self._facts, facts, time.time())
         self._facts = facts
         return Update(rows=tuple(rows), facts=facts)
 
@@ -159,6 +160,7 @@ class UrlSource:
             step = int(scrape.value("step", rank="0") or 0)
             rows += run_changes(self._facts, facts, step, now)
             rows += pool_changes(self._facts.teacher, facts.teacher, now)
+            rows += measuring_changes(self._facts, facts, now)
         self._facts = facts
         return Update(rows=tuple(rows), facts=facts)
 

@@ -37,9 +37,10 @@ from dist_erase.orchestration.lost_ranks import (
     contact,
     join_ranks,
 )
-from dist_erase.orchestration.measuring import measure_erased, measure_original
+from dist_erase.orchestration.measuring import measure_erased, measure_original, told
+from dist_erase.orchestration.outcome import read_outcome
 from dist_erase.orchestration.paths import absolute
-from dist_erase.orchestration.rank import read_outcome, run_rank
+from dist_erase.orchestration.rank import run_rank
 from dist_erase.orchestration.rank_words import Word, from_first, on_every_rank, own_words
 from dist_erase.orchestration.run_folder import alone, claim, discard_unstarted, index_cache
 from dist_erase.orchestration.signals import SAME_SECONDS, START_AGAIN, Sigterm
@@ -130,7 +131,7 @@ def _run(config: RunConfig, options: argparse.Namespace, sigterm: Sigterm, word:
             run_rank(config, folder, context, LocalTeacher(clip), metrics_at=metrics_at)
         dist.destroy_process_group()
         if context.is_first:
-            missed += _finish(config, folder, metrics, str(device))
+            missed += _finish(config, folder, metrics, metrics_at, str(device))
     return missed
 
 
@@ -194,18 +195,17 @@ def _ends_when_asked(folder: Path) -> Iterator[None]:
         raise InterruptedRunError(None, stop_requested(folder) or error.asked, _GO_ON) from None
 
 
-def _finish(config: RunConfig, folder: Path, metrics: Metrics | None, device: str) -> list[str]:
+def _finish(
+    config: RunConfig, folder: Path, metrics: Metrics | None, metrics_at: Path, device: str
+) -> list[str]:
     with _ends_when_asked(folder):
         outcome: dict[str, Any] = read_outcome(folder)
         data = plan_run(config, index_cache(config), look_for_overlap=True)
+        with told(config.run.name, metrics_at, data, "original", "erased") as progress:
+            before = measure_original(config, data, device, progress)
+            after = measure_erased(config, data, folder, device, progress)
         report = write_report(
-            config,
-            folder,
-            data,
-            before=measure_original(config, data, device),
-            after=measure_erased(config, data, folder, device),
-            outcome=outcome,
-            metrics=metrics,
+            config, folder, data, before=before, after=after, outcome=outcome, metrics=metrics
         )
     show(report, folder, Console())
     return missed_goals(config, report)

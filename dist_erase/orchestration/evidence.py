@@ -16,6 +16,7 @@ from dist_erase.config.explain import config_hash
 from dist_erase.config.run import RunConfig
 from dist_erase.config.secrets import public, recorded
 from dist_erase.data.quarantine import shard_now
+from dist_erase.evaluation.embed import Measured
 from dist_erase.evaluation.report.build import build_report
 from dist_erase.evaluation.report.table import print_table
 from dist_erase.evaluation.similarity import matched_similarities
@@ -23,11 +24,10 @@ from dist_erase.evaluation.suite import count, measure
 from dist_erase.evaluation.swap import measure_swap
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.rows import Row
-from dist_erase.orchestration.measuring import Measured
 from dist_erase.storage import read_json_lines, write_json, write_text
 from dist_erase.training.account import read_quarantine
 from dist_erase.training.data_plan import DataPlan
-from dist_erase.training.live_evaluation import share_found
+from dist_erase.training.goals import share_found
 
 REPORT_JSON, REPORT_HTML = "report.json", "report.html"
 _PACKAGES = {

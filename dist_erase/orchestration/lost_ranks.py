@@ -13,7 +13,7 @@ from pathlib import Path
 import torch.distributed as dist
 
 from dist_erase.errors import LOST_CONTACT, InterruptedRunError, StopAsked, UserError
-from dist_erase.orchestration.rank import user_error
+from dist_erase.orchestration.outcome import user_error
 from dist_erase.orchestration.run_folder import FAILURE
 from dist_erase.storage import write_json
 from dist_erase.training.checkpoint import newest_step

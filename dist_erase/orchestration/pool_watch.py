@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from dist_erase.observability.emit import Metrics
-from dist_erase.teacher.pool import TeacherPool
+
+if TYPE_CHECKING:
+    from dist_erase.teacher.pool import TeacherPool
 
 _EVERY_SECONDS = 1.0
 # For an answer past the queue, which a process that runs gives at once.

@@ -15,7 +15,7 @@ from dist_erase.evaluation.suite import measure
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.snapshot import SnapshotWriter
 from dist_erase.orchestration.ending import ending
-from dist_erase.orchestration.measuring import embed_held_out
+from dist_erase.orchestration.measuring import embed_held_out, told
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.run_folder import (
     alone,
@@ -89,7 +89,8 @@ def _pretrain(config: PretrainConfig, overwrite: bool) -> Pretrained:
         stack.enter_context(ending(folder, driver))
         with sigterm.training():
             outcome = _train(recipe, folder, at, sigterm)
-        figures = _figures(config, data, folder)
+        with told(folder.name, at, data, "original") as progress:
+            figures = _figures(config, data, folder, progress)
         write_json(
             folder / _RESULT,
             {
@@ -113,7 +114,9 @@ def _train(recipe: Recipe, folder: Path, metrics_at: Path, sigterm: Sigterm) -> 
             snapshots.close()
 
 
-def _figures(config: PretrainConfig, data: DataPlan, folder: Path) -> dict[str, Any]:
+def _figures(
+    config: PretrainConfig, data: DataPlan, folder: Path, metrics: Metrics
+) -> dict[str, Any]:
     model = ModelConfig(
         architecture=config.model.architecture, pretrained=f"{LOCAL_DIR}{folder / 'model'}"
     )
@@ -123,5 +126,7 @@ def _figures(config: PretrainConfig, data: DataPlan, folder: Path) -> dict[str, 
         templates=config.evaluate.templates,
         batch=config.evaluate.batch,
         device="cpu",
+        metrics=metrics,
+        which="original",
     )
     return measure(embeddings)

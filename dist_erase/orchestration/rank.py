@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from dist_erase.config.run import RunConfig
 from dist_erase.distributed.context import RankContext
-from dist_erase.errors import InterruptedRunError, StopAsked, UserError
+from dist_erase.errors import InterruptedRunError, UserError
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.snapshot import SnapshotWriter
+from dist_erase.orchestration.outcome import OUTCOME
 from dist_erase.orchestration.run_folder import FATAL, index_cache
 from dist_erase.storage import write_json
 from dist_erase.teacher.client import TeacherClient
 from dist_erase.training.assemble import train
 from dist_erase.training.data_plan import plan_run
 from dist_erase.training.recipe import recipe_for_run
-
-OUTCOME = "outcome.json"
 
 
 def run_rank(
@@ -69,25 +66,3 @@ def run_rank(
         snapshots.close()
     if context.is_first:
         write_json(folder / OUTCOME, asdict(outcome))
-
-
-def user_error(folder: Path) -> UserError | None:
-    """What a rank left that a person must mend."""
-    path = folder / FATAL
-    if not path.exists():
-        return None
-    where, problem, mend = json.loads(path.read_text(encoding="utf-8"))
-    return UserError(where, problem, mend)
-
-
-def read_outcome(folder: Path) -> dict[str, Any]:
-    """What rank 0 left.
-
-    Raises:
-        InterruptedRunError: the ranks were asked to stop.
-    """
-    outcome: dict[str, Any] = json.loads((folder / OUTCOME).read_text(encoding="utf-8"))
-    if "interrupted" in outcome:
-        step, kind, words = outcome["interrupted"]
-        raise InterruptedRunError(step, StopAsked(kind, words))
-    return outcome

@@ -1,22 +1,24 @@
-"""The driver of an erasing run on Ray: pool, trainer, evidence, in that order."""
+"""The driver of an erasing run on Ray: pool, trainer, evidence, in that order.
+
+Ray Train and open_clip take seconds to import. They are imported where they are needed, so that bad
+input is refused at once.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import RayTaskError
-from ray.train import FailureConfig, ScalingConfig
-from ray.train import RunConfig as RayRunConfig
-from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2.api.exceptions import TrainingFailedError
 
 from dist_erase.config.run import RunConfig
 from dist_erase.errors import GO_ON, InterruptedRunError, UserError
+from dist_erase.evaluation.embed import Measured
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.server import check_address
 from dist_erase.orchestration.cluster import (
@@ -28,13 +30,13 @@ from dist_erase.orchestration.cluster import (
 from dist_erase.orchestration.ending import ending
 from dist_erase.orchestration.evidence import missed_goals, write_report
 from dist_erase.orchestration.facts import state_facts
-from dist_erase.orchestration.measure_entry import measure_on_node
-from dist_erase.orchestration.measuring import Measured
-from dist_erase.orchestration.no_place import no_place, time_to_start
+from dist_erase.orchestration.measure_entry import (
+    measure_erased_on_node,
+    measure_original_on_node,
+)
 from dist_erase.orchestration.node_exporters import NodeExporters
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.pool_watch import watched_pool
-from dist_erase.orchestration.rank import OUTCOME, user_error
 from dist_erase.orchestration.run_folder import (
     alone,
     check_claim,
@@ -46,15 +48,13 @@ from dist_erase.orchestration.shared_folder import outcome_of
 from dist_erase.orchestration.shipped import settle
 from dist_erase.orchestration.signals import SIGTERM, START_AGAIN, Sigterm
 from dist_erase.orchestration.stop_request import request_stop
-from dist_erase.orchestration.train_entry import Sealed, train_on_rank
 from dist_erase.orchestration.watching import exposure, metrics_folder, watched
-from dist_erase.teacher.pool import TeacherPool
-from dist_erase.training.data_plan import DataPlan, plan_run
+from dist_erase.training.data_plan import plan_run
 from dist_erase.training.recipe import recipe_for_run
 
-_CONTROLLER_FAILURES = 2  # Ray's default is to try an infeasible worker group for ever
-# A node often outlives the moment that was announced; a checkpoint half written needs seconds.
-_PREEMPTION_GRACE_SECONDS = 10.0
+if TYPE_CHECKING:
+    from dist_erase.teacher.pool import TeacherPool
+
 _LOOK_SECONDS = 1.0
 
 
@@ -83,7 +83,7 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
         with sigterm.waiting():
             wait_for_room(config, check=sigterm.check)
         # Before the folder is claimed: a model or an image that cannot be read costs nothing then.
-        original = _answer(_ask(config, data, None), sigterm)
+        original = _answer(_ask(config, measure_original_on_node, config, data), sigterm)
         folder = claim(config, resume=resume, overwrite=overwrite)
         if not resume:
             stack.callback(discard_unstarted, folder)
@@ -96,19 +96,13 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
             outcome = _train(config, folder, metrics_at, pool, sigterm)
         if pool is not None:
             pool.shutdown()
-        erased = _answer(_ask(config, data, folder), sigterm)
+        ask = _ask(config, measure_erased_on_node, config, data, folder, metrics_at)
+        erased = _answer(ask, sigterm)
         report = write_report(
             config, folder, data, before=original, after=erased, outcome=outcome, metrics=metrics
         )
         missed += missed_goals(config, report)
     return report, folder
-
-
-class _Trainer(TorchTrainer):  # type: ignore[misc]  # Ray ships no types
-    """Leaves Ctrl-C to the driver: Ray's own handler would end it with exit code 0."""
-
-    def _register_sigint_handler(self, controller: Any) -> None:
-        pass
 
 
 def _show(config: RunConfig, folder: Path, metrics_at: Path, stack: ExitStack) -> Metrics:
@@ -130,6 +124,8 @@ def _show(config: RunConfig, folder: Path, metrics_at: Path, stack: ExitStack) -
 def _start_pool(config: RunConfig, metrics_at: Path, stack: ExitStack) -> TeacherPool | None:
     if config.teacher.kind == "local":
         return None
+    from dist_erase.teacher.pool import TeacherPool
+
     return stack.enter_context(
         TeacherPool.start(
             config.model,
@@ -154,10 +150,12 @@ def _train(
     Raises:
         InterruptedRunError: as `run_on_ray` does.
     """
+    from dist_erase.orchestration.fit import fit
+
     while True:
         try:
             with sigterm.training(partial(request_stop, folder, SIGTERM)):
-                _fit(config, folder, metrics_at, pool)
+                fit(config, folder, metrics_at, [] if pool is None else pool.handles)
                 return outcome_of(folder)
         except InterruptedRunError as error:
             if error.asked.kind != "drain" or not _room_elsewhere(config, sigterm):
@@ -170,56 +168,16 @@ def _room_elsewhere(config: RunConfig, sigterm: Sigterm) -> bool:
         return workers_find_room(config, check=sigterm.check)
 
 
-def _fit(config: RunConfig, folder: Path, metrics_at: Path, pool: TeacherPool | None) -> None:
-    (folder / OUTCOME).unlink(missing_ok=True)
-    resources = dict(config.ray.resources_per_worker)
-    use_gpu = resources.get("GPU", 0) > 0
-    trainer = _Trainer(
-        train_on_rank,
-        train_loop_config={
-            "config": Sealed(config.model_dump(mode="json")),
-            "folder": str(folder),
-            "metrics_at": str(metrics_at),
-            "teachers": [] if pool is None else list(pool.handles),
-        },
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=config.ray.workers, use_gpu=use_gpu, resources_per_worker=resources
-        ),
-        run_config=RayRunConfig(
-            name=config.run.name,
-            storage_path=str(folder / "ray"),
-            failure_config=FailureConfig(
-                max_failures=config.ray.max_failures,
-                controller_failure_limit=_CONTROLLER_FAILURES,
-                preemption_grace_s=_PREEMPTION_GRACE_SECONDS,
-            ),
-        ),
-    )
-    try:
-        with time_to_start(config):
-            trainer.fit()
-    except TrainingFailedError as error:
-        interrupted = no_place(error, config, folder)
-        if interrupted is not None:
-            raise interrupted from None
-        raise
-    finally:
-        left = user_error(folder)
-        if left is not None:
-            raise left from None
-
-
-def _ask(config: RunConfig, data: DataPlan, folder: Path | None) -> Any:
+def _ask(config: RunConfig, measure: Callable[..., Measured], *arguments: Any) -> Any:
     """Measures on the cluster, with the resources of a teacher replica."""
     resources = dict(config.ray.teacher_resources)
-    options = ray.remote(measure_on_node).options(
+    options = ray.remote(measure).options(
         num_cpus=resources.pop("CPU", 0),
         num_gpus=resources.pop("GPU", 0),
         memory=resources.pop("memory", None),
         resources=resources,
     )
-    return options.remote(config, data, folder)
+    return options.remote(*arguments)
 
 
 def _answer(reference: Any, sigterm: Sigterm) -> Measured:

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 
 from dist_erase.errors import UserError
-from dist_erase.orchestration.rank import OUTCOME, read_outcome
+from dist_erase.orchestration.outcome import OUTCOME, read_outcome
 from dist_erase.orchestration.run_folder import CONFIG
 
 

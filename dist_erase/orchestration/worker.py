@@ -14,7 +14,8 @@ from dist_erase.distributed.context import RankContext
 from dist_erase.errors import InterruptedRunError
 from dist_erase.models.frozen import load_frozen
 from dist_erase.orchestration.drain import DrainWatch
-from dist_erase.orchestration.rank import run_rank, user_error
+from dist_erase.orchestration.outcome import user_error
+from dist_erase.orchestration.rank import run_rank
 from dist_erase.orchestration.shared_folder import all_see
 from dist_erase.orchestration.stop_request import stop_requested
 from dist_erase.teacher.client import TeacherClient

@@ -107,3 +107,9 @@ class GoalWatch:
         budget = self._stop.get(BUDGET)
         if budget and BUDGET in distance:
             self._metrics.retain_budget_ratio.set(distance[BUDGET] / budget + 1)
+
+
+def share_found(figures: dict[str, Any], name: str) -> float:
+    """Share of a set's pairs that a model finds: zero-shot top-1, or recall@1 without classes."""
+    zero_shot = figures["zero_shot"][name]
+    return best_recall(figures, name) if zero_shot is None else float(zero_shot["top1"])

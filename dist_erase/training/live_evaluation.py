@@ -24,6 +24,7 @@ from dist_erase.training.goals import (
     GoalWatch,
     best_recall,
     distances,
+    share_found,
 )
 from dist_erase.training.hooks import RunLog
 from dist_erase.training.recipe import Recipe
@@ -185,9 +186,3 @@ def shares_found(figures: dict[str, Any]) -> dict[str, dict[str, float]]:
         if figures["zero_shot"][name] is not None:
             found[name]["top1"] = float(figures["zero_shot"][name]["top1"])
     return found
-
-
-def share_found(figures: dict[str, Any], name: str) -> float:
-    """Share of a set's pairs that a model finds: zero-shot top-1, or recall@1 without classes."""
-    zero_shot = figures["zero_shot"][name]
-    return best_recall(figures, name) if zero_shot is None else float(zero_shot["top1"])

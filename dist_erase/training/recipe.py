@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dist_erase.config.run import PretrainConfig, RunConfig
 from dist_erase.config.train import AugmentConfig, OptimizerConfig
 from dist_erase.losses.objective import ObjectiveSpec
-from dist_erase.models.resolve import ModelSource, resolve
 from dist_erase.training.data_plan import DataPlan
 from dist_erase.training.deepspeed_config import deepspeed_json
+
+if TYPE_CHECKING:
+    from dist_erase.models.resolve import ModelSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,8 @@ class Recipe:
 
 def recipe_for_run(config: RunConfig, data: DataPlan) -> Recipe:
     """Erasing, as configured; raises UserError for an unknown model."""
+    from dist_erase.models.resolve import resolve  # open_clip takes seconds to import
+
     objective = config.objective
     return Recipe(
         run=config.run.name,
@@ -121,6 +125,8 @@ def recipe_for_run(config: RunConfig, data: DataPlan) -> Recipe:
 
 def recipe_for_pretrain(config: PretrainConfig, data: DataPlan) -> Recipe:
     """Contrastive training from scratch: the Retention Module alone, everything trainable."""
+    from dist_erase.models.resolve import resolve
+
     return Recipe(
         run=config.run.name,
         seed=config.seed,

@@ -118,9 +118,9 @@ ALERTS: tuple[Alert, ...] = (
         for_=f"{END_HOURS}h",
         severity="critical",
         summary=f"Run {_RUN} does not come to its end",
-        description=f"Its last step was done {END_HOURS} hours ago and more, and it has not ended: "
-        "a checkpoint, the export, a measurement or the report hangs. The newest checkpoint holds "
-        "the work; look at what the driver waits for.",
+        description=f"Its last step was done, and for {END_HOURS} hours and more it has neither "
+        "embedded a held-out pair nor ended: a checkpoint, the export, a measurement or the report "
+        "hangs. The newest checkpoint holds the work; look at what the driver waits for.",
     ),
     Alert(
         alarm=NOT_FINITE,

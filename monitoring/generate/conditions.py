@@ -61,6 +61,8 @@ AT_ITS_END = (
     " unless on (run, start) dist_erase_run_exit_code)"
     f' unless on (run) max by (run) (changes(dist_erase_step{{role="student"}}'
     f"[{NO_STEP_MINUTES}m])) > 0"
+    " unless on (run) max by (run) (changes(dist_erase_evaluation_pairs_total"
+    f"[{NO_STEP_MINUTES}m])) > 0"
 )
 # Until they have loaded, and from the last step on, no rank has to be there.
 NOBODY = (

@@ -36,7 +36,7 @@ _AT_A_GLANCE = Row(
         Panel(
             title="Progress",
             about="Steps done of the steps planned. Where goals or the budget of damage end the "
-            "run earlier, it jumps to 100 %.",
+            "run earlier, it jumps to 100 %. Then the model is measured: see Before and after.",
             kind="gauge",
             queries=(Query(expr=f"max({last('step')}) / max({last('steps_planned')})"),),
             unit="percentunit",

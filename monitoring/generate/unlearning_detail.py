@@ -144,7 +144,7 @@ BEFORE_AND_AFTER = Row(
             "not measured.",
             "top1|.*_r1",
             "percentunit",
-            12,
+            10,
         ),
         _report(
             "Similarity, before and after",
@@ -152,7 +152,27 @@ BEFORE_AND_AFTER = Row(
             "pairs end at the level of never paired ones.",
             "matched|mismatched",
             "",
-            12,
+            9,
+        ),
+        Panel(
+            title="Held-out pairs measured",
+            about="Share of each held-out set that the measurement after the last step has "
+            "embedded; the report follows at 100 %. Bad: it stands still before that.",
+            kind="bars",
+            queries=(
+                Query(
+                    expr=f"max by (model, set) ({last('evaluation_pairs_total')})"
+                    f" / max by (model, set) ({last('evaluation_pairs_planned')})",
+                    legend="{{model}}: {{set}}",
+                    may_be_empty="only once the last step is done",
+                ),
+            ),
+            unit="percentunit",
+            width=5,
+            height=8,
+            low=0,
+            high=1,
+            base="blue",
         ),
     ),
 )

@@ -62,6 +62,18 @@ def test_a_block_is_read_once_while_it_is_cached(shards: Shards) -> None:
     assert two.read_bytes == 0
 
 
+@pytest.mark.parametrize(("limit", "held"), [(8000, False), (10**6, True)])
+def test_a_single_sample_is_kept_only_where_the_whole_set_fits(
+    shards: Shards, limit: int, held: bool
+) -> None:
+    index = indexed(shards([12]))
+    assert 8000 < index.bytes < 10**6
+    cache = BlockCache(limit)
+    one, other = (BlockReader(index, block=1, cache=cache) for _ in range(2))
+    assert one.read(3) == other.read(3)
+    assert (other.hits, other.read_bytes == 0) == (int(held), held)
+
+
 def test_the_cache_drops_the_least_recent_block() -> None:
     cache = BlockCache(3000)
     blocks = {name: [{"jpg": bytes(1000)}] for name in "abc"}

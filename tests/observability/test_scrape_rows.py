@@ -3,7 +3,13 @@
 import pytest
 from support.scraped import RunMetrics
 
-from dist_erase.observability.facts import Facts, Teacher, facts_of, pool_changes
+from dist_erase.observability.facts import (
+    Facts,
+    Teacher,
+    facts_of,
+    measuring_changes,
+    pool_changes,
+)
 from dist_erase.observability.scrape import read_folder
 from dist_erase.observability.scrape_rows import ScrapeRows, run_changes
 
@@ -107,6 +113,15 @@ def test_what_changes_between_looks_is_told_as_events():
         "batches resubmitted: 3",
     ]
     assert pool_changes(None, up, 1.0) == []
+    begun, same, tenth = (Facts(measured=(n, 1000)) for n in (0, 99, 100))
+    assert [e["message"] for e in measuring_changes(Facts(), begun, 1.0)] == [
+        "0 of 1,000 held-out pairs embedded"
+    ]
+    assert measuring_changes(begun, same, 1.0) == []
+    assert [e["message"] for e in measuring_changes(same, tenth, 1.0)] == [
+        "100 of 1,000 held-out pairs embedded"
+    ]
+    assert measuring_changes(tenth, Facts(), 1.0) == []
     live = {"forget": {"recall1": 0.25}, "retain": {"recall1": 0.75}}
     events = run_changes(
         Facts(attempt=1, checkpoint_step=10), Facts(attempt=2, checkpoint_step=20, live=live), 21, 1

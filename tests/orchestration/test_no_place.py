@@ -9,8 +9,8 @@ from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from dist_erase.config.load import load_config
 from dist_erase.config.run import RunConfig
+from dist_erase.orchestration.fit import fit
 from dist_erase.orchestration.no_place import NoPlaceError, no_place, time_to_start
-from dist_erase.orchestration.ray_job import _fit
 
 pytestmark = pytest.mark.integration
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
@@ -31,7 +31,7 @@ def test_a_node_that_does_not_come_again_is_no_bug(ray_cluster, tmp_path, monkey
     save(tmp_path, 40)
     gone = config('ray.resources_per_worker={"CPU":1,"GPU":1}', "ray.workers=2")
     with pytest.raises(NoPlaceError) as caught:
-        _fit(gone, tmp_path, tmp_path / "metrics", None)
+        fit(gone, tmp_path, tmp_path / "metrics", [])
     said = str(caught.value)
     assert said.startswith("the workers found no place again (asked CPU 2, GPU 2; in the cluster")
     assert said.endswith("; step 40 is saved; `dist-erase run ... --resume` goes on, also with "

@@ -25,8 +25,8 @@ class Alarm:
 
 NO_STEP_MINUTES = 10
 STALLED_FOR_MINUTES = 5  # how long that must stay so
-# Twice the hour that two models on sets of millions of pairs may take to measure: nothing tells a
-# measurement that is slow from one that hangs, and what waits then is a report, not the work.
+# Without a sign of work: between embedding and report lies the ranking of all pairs, which counts
+# nothing, and takes minutes with sets of millions. What waits then is a report, not the work.
 END_HOURS = 2
 NO_PROGRESS_MINUTES = 15
 # A cosine: between the level of pairs that were never paired and "still remembered".
@@ -50,7 +50,8 @@ STALLED = Alarm(
 )
 END_STALLED = Alarm(
     name="DistEraseEndStalled",
-    fires=f"the last step was done and the run has not ended for {END_HOURS} hours",
+    fires="the last step was done, and the run has neither ended nor embedded a held-out pair for "
+    f"{END_HOURS} hours",
 )
 NOT_FINITE = Alarm(
     name="DistEraseLossNonFinite", fires="the loss or its gradient is NaN or infinite"

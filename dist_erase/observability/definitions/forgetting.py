@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dist_erase.observability.definitions.alarms import (
+    END_STALLED,
     FORGETTING_STUCK,
     OVER_FORGETTING,
     RETAIN_DAMAGE,
@@ -11,6 +12,7 @@ from dist_erase.observability.definitions.kinds import (
     COSINE_BUCKETS,
     GOAL,
     GOALS_SET,
+    MEASURED_MODELS,
     STREAM,
     TERM,
     TERM_OR_TOTAL,
@@ -21,7 +23,10 @@ from dist_erase.observability.definitions.kinds import (
 _LOSS = "Which term of the objective falls, and which one stands still?"
 _SIMILARITY = "Have forget pairs come down to the level of pairs that were never paired?"
 _GOAL = "How far is each goal, and when will it be met?"
+_MEASUREMENT = "How far is the measurement on the held-out sets?"
 _CONFLICT = "Do forgetting and retaining pull against each other?"
+
+_MEASURED = Label("model", MEASURED_MODELS)
 
 FORGETTING = (
     Definition(
@@ -121,6 +126,26 @@ FORGETTING = (
         question="What can still be found of the forget set, and what of all others?",
         help="Live evaluations done since the process started, the one before step 1 included. "
         "Counted by rank 0.",
+    ),
+    Definition(
+        name="dist_erase_evaluation_pairs_total",
+        kind="counter",
+        role="evaluation",
+        labels=(_MEASURED, Label("set")),
+        dashboard="progress",
+        question=_MEASUREMENT,
+        alerts=(END_STALLED,),
+        help="Held-out pairs embedded for the report so far, by the process that measures at the "
+        "end of the run. With Ray the original model was measured before the run began.",
+    ),
+    Definition(
+        name="dist_erase_evaluation_pairs_planned",
+        kind="gauge",
+        role="evaluation",
+        labels=(_MEASURED, Label("set")),
+        dashboard="progress",
+        question=_MEASUREMENT,
+        help="Held-out pairs of the set: what dist_erase_evaluation_pairs_total ends at.",
     ),
     Definition(
         name="dist_erase_goal_ratio",

@@ -13,7 +13,7 @@ COMMON_LABELS = ("run", "role", "rank", "node")
 # What the address adds to every series: which start of the run it is of, in Unix time.
 START = "start"
 
-Role = Literal["driver", "student", "teacher", "exporter"]
+Role = Literal["driver", "student", "teacher", "evaluation", "exporter"]
 Kind = Literal["counter", "gauge", "histogram", "info"]
 Unit = Literal["", "seconds", "bytes", "ratio"]
 Dashboard = Literal["progress", "throughput", "cluster", "compare"]
@@ -79,6 +79,7 @@ PHASES = (
     "other",
 )
 CheckpointReason = StopKind | Literal["interval", "end", "best"]
+MEASURED_MODELS = ("original", "erased")
 GOALS = ("forget_top1_below", "forget_recall_below", "retain_drop_above")
 
 STREAM = Label("stream", ("forget", "retain"))

@@ -1,0 +1,74 @@
+"""Ray Train: one fit of the ranks on the cluster, from their settings to how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ray.train import FailureConfig, ScalingConfig
+from ray.train import RunConfig as RayRunConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.exceptions import TrainingFailedError
+
+from dist_erase.config.run import RunConfig
+from dist_erase.orchestration.no_place import no_place, time_to_start
+from dist_erase.orchestration.outcome import OUTCOME, user_error
+from dist_erase.orchestration.train_entry import Sealed, train_on_rank
+
+_CONTROLLER_FAILURES = 2  # Ray's default is to try an infeasible worker group for ever
+# A node often outlives the moment that was announced; a checkpoint half written needs seconds.
+_PREEMPTION_GRACE_SECONDS = 10.0
+
+
+def fit(config: RunConfig, folder: Path, metrics_at: Path, teachers: Sequence[Any]) -> None:
+    """Trains once on the workers that the cluster has; `teachers` are the pool's handles.
+
+    Raises:
+        UserError: one that a rank has left.
+        NoPlaceError: the workers found no place again.
+    """
+    (folder / OUTCOME).unlink(missing_ok=True)
+    resources = dict(config.ray.resources_per_worker)
+    use_gpu = resources.get("GPU", 0) > 0
+    trainer = _Trainer(
+        train_on_rank,
+        train_loop_config={
+            "config": Sealed(config.model_dump(mode="json")),
+            "folder": str(folder),
+            "metrics_at": str(metrics_at),
+            "teachers": list(teachers),
+        },
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=config.ray.workers, use_gpu=use_gpu, resources_per_worker=resources
+        ),
+        run_config=RayRunConfig(
+            name=config.run.name,
+            storage_path=str(folder / "ray"),
+            failure_config=FailureConfig(
+                max_failures=config.ray.max_failures,
+                controller_failure_limit=_CONTROLLER_FAILURES,
+                preemption_grace_s=_PREEMPTION_GRACE_SECONDS,
+            ),
+        ),
+    )
+    try:
+        with time_to_start(config):
+            trainer.fit()
+    except TrainingFailedError as error:
+        interrupted = no_place(error, config, folder)
+        if interrupted is not None:
+            raise interrupted from None
+        raise
+    finally:
+        left = user_error(folder)
+        if left is not None:
+            raise left from None
+
+
+class _Trainer(TorchTrainer):  # type: ignore[misc]  # Ray ships no types
+    """Leaves Ctrl-C to the driver: Ray's own handler would end it with exit code 0."""
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        pass
