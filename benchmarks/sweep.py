@@ -79,7 +79,8 @@ def cifar_runs(
     options: argparse.Namespace, seeds: list[int], short: list[str]
 ) -> list[dict[str, Any]]:
     """Each class with each seed, then several classes at once."""
-    jobs = [(name, 1, seed) for name in options.classes.split(",") for seed in seeds]
+    classes = [name for name in options.classes.split(",") if name]
+    jobs = [(name, 1, seed) for name in classes for seed in seeds]
     jobs += [("apple", int(count), seeds[0]) for count in options.counts.split(",") if count]
     rows = []
     for name, count, seed in jobs:

@@ -10,8 +10,9 @@ from dist_erase.distributed.context import RankContext
 from dist_erase.errors import InterruptedRunError, UserError
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.snapshot import SnapshotWriter
-from dist_erase.orchestration.outcome import OUTCOME
-from dist_erase.orchestration.run_folder import FATAL, index_cache
+from dist_erase.orchestration.outcome import OUTCOME, leave_user_error
+from dist_erase.orchestration.rank_words import SaidElsewhereError
+from dist_erase.orchestration.run_folder import index_cache
 from dist_erase.storage import write_json
 from dist_erase.teacher.client import TeacherClient
 from dist_erase.training.assemble import train
@@ -55,8 +56,9 @@ def run_rank(
             metrics=metrics,
         )
     except UserError as error:
-        write_json(folder / FATAL, [error.where, error.problem, error.mend])
-        raise
+        if leave_user_error(folder, error, rank=context.rank):
+            raise
+        raise SaidElsewhereError(error.where, error.problem, error.mend) from None
     except InterruptedRunError as error:
         if context.is_first:
             asked = error.asked

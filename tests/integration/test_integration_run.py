@@ -109,7 +109,7 @@ def test_one_port_a_node_and_no_metrics_in_the_run_folder(stage3):
     (target,) = json.loads(answers["targets"])
     assert target["labels"]["ray_job_id"]
     assert not (folder / "metrics").exists()
-    assert "2 of 2 replicas up" in answers["watch"]  # asked of that port
+    assert "1 of 1 replicas up" in answers["watch"]  # asked of that port
 
 
 def test_a_run_stops_when_its_goals_are_met(bench):

@@ -9,6 +9,7 @@ from dist_erase.distributed.context import RankContext
 from dist_erase.errors import InterruptedRunError, StopAsked, UserError
 from dist_erase.orchestration.deepspeed_entry import _finish, main
 from dist_erase.orchestration.lost_ranks import LostRanksError
+from dist_erase.orchestration.outcome import leave_user_error, user_error
 from dist_erase.orchestration.rank_words import Word, from_first, on_every_rank, own_words
 from dist_erase.orchestration.signals import SIGTERM, Sigterm
 from dist_erase.orchestration.stop_request import request_stop
@@ -47,6 +48,17 @@ def test_what_rank_0_finds_it_alone_says(rank, monkeypatch):
 
     assert rank(0, claim) == (LINE, 2, "2\n")
     assert rank(1, claim) == ("", 2, None)
+
+
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [(MENDABLE, False), (UserError("data.forget", "is gone.", "Give it."), True), (None, True)],
+)
+def test_what_rank_0_meets_while_training_no_other_tells_again(tmp_path, left, told):
+    if left is not None:
+        assert leave_user_error(tmp_path, left, rank=0)
+    assert leave_user_error(tmp_path, MENDABLE, rank=1) is told
+    assert str(user_error(tmp_path)) == str(MENDABLE)
 
 
 @pytest.mark.parametrize(("who", "speaks"), [((0, 1), 0), ((1,), 1)])
@@ -113,7 +125,7 @@ def test_the_command_leaves_its_exit_code(monkeypatch, tmp_path, capsys):
 def test_a_stop_that_came_after_the_last_step_is_not_lost(tmp_path, asked):
     request_stop(tmp_path, asked)
     with pytest.raises(InterruptedRunError) as raised:
-        _finish(None, tmp_path, None, "cpu")
+        _finish(None, tmp_path, None, tmp_path, "cpu")
     assert str(raised.value) == f"stopped by {asked.words}; {GO_ON}"
 
 
@@ -129,5 +141,5 @@ def test_a_stop_ends_the_measurement_at_once(tmp_path):
     freed.daemon = True
     freed.start()
     with Sigterm(GO_ON), pytest.raises(InterruptedRunError, match="by `dist-erase stop`; the same"):
-        _finish(None, tmp_path, None, "cpu")
+        _finish(None, tmp_path, None, tmp_path, "cpu")
     freed.cancel()

@@ -39,7 +39,7 @@ def erasing(digits: Path, original: Path, runs: Path) -> dict[str, Any]:
             "precision": "fp32",
             "checkpoint": {"every_steps": 4, "keep_last": 10},
         },
-        "teacher": {"replicas": 2, "dtype": "fp32"},
+        "teacher": {"replicas": 1, "dtype": "fp32"},
         "ray": {"workers": 2},
         "observe": {"grace_seconds": 0},
     }
