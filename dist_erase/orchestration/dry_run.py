@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 from dist_erase.config.run import RunConfig
+from dist_erase.data.pairs import StreamPlan
+from dist_erase.data.read import open_bytes
 from dist_erase.errors import UserError
 from dist_erase.orchestration.cluster import check_room, cluster, resources_in_words
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.run_folder import folder_of, index_cache
-from dist_erase.training.data_plan import plan_run
+from dist_erase.training.data_plan import DataPlan, plan_run
 from dist_erase.training.recipe import recipe_for_run
+
+_SMALLEST_BLOCK = 8  # worth a request of its own
 
 
 def describe(config: RunConfig) -> str:
@@ -37,6 +43,7 @@ def describe(config: RunConfig) -> str:
         f"pairs; left out of each pass: {left_out}",
         "forget passes": f"each forget pair is seen {data.forget_passes(data.steps):.2f} times",
         "epochs": f"{data.epoch(data.steps):.2f} passes over {data.epoch_of}",
+        "reading": _reading(config, data),
         "world sizes": ", ".join(map(str, data.worlds())) + f" (this run: {config.ray.workers})",
         **_resources(config),
         "run folder": f"{folder}{' (exists)' if folder.exists() else ''}",
@@ -44,6 +51,28 @@ def describe(config: RunConfig) -> str:
         "report": f"{folder / 'report.html'}, {folder / 'report.json'}",
     }
     return "\n".join(f"{name + ':':<16}{fact}" for name, fact in facts.items())
+
+
+def _reading(config: RunConfig, data: DataPlan) -> str:
+    """Whether a data worker keeps the blocks that its streams have open, for each set."""
+    assert data.forget is not None
+    sets = {"forget": data.forget, "retain": data.retain}
+    parts = config.ray.workers * max(1, config.data.workers)
+    streams = sum(-(-plan.order.streams // parts) for plan in sets.values())
+    return "; ".join(f"{name} {_units(config, plan, streams)}" for name, plan in sets.items())
+
+
+def _units(config: RunConfig, plan: StreamPlan, streams: int) -> str:
+    block, limit, order = config.data.block, config.data.cache_bytes, plan.order
+    whole = order.size <= order.window
+    needed = plan.index.bytes if whole else open_bytes(plan.index, block, streams)
+    if not 0 < limit < needed:
+        return f"in blocks of {block}"
+    mend = f"data.cache_bytes={math.ceil(needed)}"
+    smaller = int(block * limit / needed)
+    if not whole and smaller >= _SMALLEST_BLOCK:
+        mend += f" or data.block={smaller}"
+    return f"one sample at a time ({mend} would allow blocks, quicker from a remote store)"
 
 
 def _resources(config: RunConfig) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The same through the real command: exit code 2, one line, no traceback."""
 
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -60,6 +61,7 @@ def test_a_corrupt_training_image_stops_the_run_once(config, digits, spoil, ray_
 
 
 def test_a_dry_run_says_what_would_happen(config, write, ray_cluster):
+    config["data"] |= {"cache_bytes": 2 * 10**6, "shuffle_window": 1000}
     done = command("run", write(config), f"ray.address={ray_cluster}", "--dry-run")
     assert done.returncode == 0, done.stderr
     for word in (
@@ -72,4 +74,7 @@ def test_a_dry_run_says_what_would_happen(config, write, ray_cluster):
     ):
         assert word in done.stdout
     assert "4 of 8 forget + 16 retain pairs" in done.stdout
+    # 24 streams with 64 of 1,131 samples open each are some 8 MB; the forget set is 0.6 MB.
+    reading = r"reading: +forget in blocks of 64; retain one sample at a time \(data.cache_bytes="
+    assert re.search(reading + r"7\d{6} or data.block=1\d would", done.stdout), done.stdout
     assert not Path(config["run"]["dir"], "spoilt").exists()

@@ -223,7 +223,8 @@ def _make(protocol: str, options: dict[str, Any]) -> Any:
     if protocol == "http":
         options["client_kwargs"] = http.CLIENT | options.get("client_kwargs", {})
     if protocol == "s3":
-        config = {"retries": {"max_attempts": 0}}
+        # Its default of 10 connections is fewer than `data.read` has reads under way.
+        config = {"retries": {"max_attempts": 0}, "max_pool_connections": _AT_ONCE}
         options["config_kwargs"] = config | options.get("config_kwargs", {})
     if protocol == "gs" and options.pop("anon", False):
         options["token"] = "anon"  # gcsfs's name for it
