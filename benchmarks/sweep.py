@@ -45,38 +45,42 @@ def main() -> None:
     parser.add_argument("--source", help="folder with CIFAR-100's parquet files")
     parser.add_argument("--classes", default="apple,tulip,motorcycle")
     parser.add_argument("--counts", default="", help="also forget this many classes at once")
+    parser.add_argument(
+        "--steps", type=int, help="train.max_steps of cifar100 (default: its file's)"
+    )
     parser.add_argument("--short", action="store_true")
     options = parser.parse_args()
     seeds = [int(seed) for seed in options.seeds.split(",")]
-    short = ["train.max_steps=3"] if options.short else []
+    length = [f"train.max_steps={options.steps}"] if options.steps else []
+    length += ["train.max_steps=3"] if options.short else []
     if options.what == "seeds":
-        rows = [seed_run(seed, short) for seed in seeds[: 1 if options.short else None]]
+        rows = [seed_run(seed, length) for seed in seeds[: 1 if options.short else None]]
     elif options.what == "ablation":
         chosen = list(ABLATION.items())[: 1 if options.short else None]
-        rows = [ablation_run(name, overrides, short) for name, overrides in chosen]
+        rows = [ablation_run(name, overrides, length) for name, overrides in chosen]
     else:
-        rows = cifar_runs(options, seeds, short)
+        rows = cifar_runs(options, seeds, length)
     print(table(rows))
     ratios = {row["name"]: {"retain_after_vs_before": row["retain_ratio"]} for row in rows}
     print(json.dumps({"ratios": ratios}))
 
 
-def seed_run(seed: int, short: list[str]) -> dict[str, Any]:
+def seed_run(seed: int, length: list[str]) -> dict[str, Any]:
     """The quickstart with another seed, its own original model included."""
     original = f"digits-original-seed{seed}"
     pretrained = f"model.pretrained=local-dir:runs/{original}/model"
     command("pretrain", "configs/quickstart/pretrain.yaml", f"seed={seed}", f"run.name={original}")
-    return erase(QUICKSTART, f"quickstart-seed{seed}", [f"seed={seed}", pretrained, *short])
+    return erase(QUICKSTART, f"quickstart-seed{seed}", [f"seed={seed}", pretrained, *length])
 
 
-def ablation_run(name: str, overrides: list[str], short: list[str]) -> dict[str, Any]:
+def ablation_run(name: str, overrides: list[str], length: list[str]) -> dict[str, Any]:
     """The quickstart's model and steps with one thing changed."""
     slug = "".join(letter if letter.isalnum() else "-" for letter in name)
-    return erase(QUICKSTART, f"ablation-{slug}", [*overrides, *short], title=name)
+    return erase(QUICKSTART, f"ablation-{slug}", [*overrides, *length], title=name)
 
 
 def cifar_runs(
-    options: argparse.Namespace, seeds: list[int], short: list[str]
+    options: argparse.Namespace, seeds: list[int], length: list[str]
 ) -> list[dict[str, Any]]:
     """Each class with each seed, then several classes at once."""
     classes = [name for name in options.classes.split(",") if name]
@@ -97,7 +101,7 @@ def cifar_runs(
             )
         ]
         title = f"{name}, seed {seed}" if count == 1 else f"{count} classes, seed {seed}"
-        overrides = [f"seed={seed}", f"data.classes={data}/classes.json", *shards, *short]
+        overrides = [f"seed={seed}", f"data.classes={data}/classes.json", *shards, *length]
         rows.append(erase(CIFAR100, f"cifar100-{name}-{count}-seed{seed}", overrides, title=title))
     return rows
 
