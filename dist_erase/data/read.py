@@ -179,7 +179,7 @@ class BlockReader:
 
 
 def _rows_at_once(index: SetIndex, block: int, limit: int, streams: int) -> int:
-    """`block` where the streams' open blocks fit into the cache together, else 1.
+    """`block` where the streams' open blocks, or the whole set, fit into the cache, else 1.
 
     Within its window a stream jumps from one end of its block to the other. Parts of a block would
     be read, dropped and read again for each few of their samples; single samples are read once.
@@ -188,8 +188,8 @@ def _rows_at_once(index: SetIndex, block: int, limit: int, streams: int) -> int:
 
 
 def open_bytes(index: SetIndex, block: int, streams: int) -> float:
-    """What the open blocks of so many streams take, one each."""
-    return block * streams * index.bytes / max(1, len(index))
+    """What the open blocks of so many streams take, one each; never more than the set."""
+    return min(1.0, block * streams / max(1, len(index))) * index.bytes
 
 
 def _ranges(shard: ShardIndex, first: int, stop: int) -> Iterator[slice]:

@@ -63,8 +63,8 @@ def _reading(config: RunConfig, data: DataPlan) -> str:
 
 
 def _units(config: RunConfig, plan: StreamPlan, streams: int) -> str:
-    block, limit, order = config.data.block, config.data.cache_bytes, plan.order
-    whole = order.size <= order.window
+    block, limit = config.data.block, config.data.cache_bytes
+    whole = plan.order.size <= plan.order.window  # all blocks are open at once
     needed = plan.index.bytes if whole else open_bytes(plan.index, block, streams)
     if not 0 < limit < needed:
         return f"in blocks of {block}"

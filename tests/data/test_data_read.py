@@ -74,6 +74,15 @@ def test_a_single_sample_is_kept_only_where_the_whole_set_fits(
     assert (other.hits, other.read_bytes == 0) == (int(held), held)
 
 
+@pytest.mark.parametrize(("limit", "reads"), [(8000, 12), (10**6, 3)])
+def test_blocks_are_read_where_the_whole_set_fits(shards: Shards, limit: int, reads: int) -> None:
+    index = indexed(shards([12]))
+    one = BlockReader(index, block=4, cache=BlockCache(limit), streams=1000)
+    for position in (0, 11, 5, 1, 10, 4, 2, 9, 7, 3, 8, 6):
+        one.read(position)
+    assert one.queries - one.hits == reads
+
+
 def test_the_cache_drops_the_least_recent_block() -> None:
     cache = BlockCache(3000)
     blocks = {name: [{"jpg": bytes(1000)}] for name in "abc"}
