@@ -95,7 +95,7 @@ def killed(bench, watching):
     forget = ["stop.forget_top1_below=0.0", "stop.forget_recall_below=0.0"]
     goals = ["evaluate.every_steps=4", *forget, "stop.retain_drop_above=1.0"]
     watched = ["observe.gradients_every=4", "observe.grace_seconds=20"]
-    process = bench.start("killed", "teacher.replicas=2", *goals, *watched)
+    process = bench.start("killed", "teacher.replicas=2", "data.workers=1", *goals, *watched)
     wait_for_step(folder, 2, process)
     kill_one_at_work("ray::TeacherReplica", folder)
     wait_for_step(folder, max(steps(folder)) + 1, process)

@@ -27,7 +27,7 @@ def erasing(digits: Path, original: Path, runs: Path) -> dict[str, Any]:
             **{n: {"shards": f"{digits}/train/{p}"} for n, p in sets.items()},
             "eval": {n: {"shards": f"{digits}/eval/{p}"} for n, p in sets.items()},
             "classes": f"{digits}/classes.json",
-            "workers": 1,
+            "workers": 0,  # each one is a fork server more, which imports torch
         },
         "train": {
             "forget_batch": 8,
