@@ -50,7 +50,9 @@ def test_the_model_loads_strictly_in_open_clip(reference):
 def test_students_teachers_and_driver_are_processes_of_their_own(killed):
     snapshots = (killed / "metrics").glob("*.prom")
     roles, pids = zip(*(path.stem.rsplit("-", 1) for path in snapshots), strict=True)
-    assert set(roles) == {"driver-0", "student-0", "student-1", "teacher-0", "teacher-1"}
+    assert set(roles) == {
+        *("driver-0", "student-0", "student-1", "teacher-0", "teacher-1", "evaluation-0")
+    }
     assert len(set(pids)) == len(pids)
 
 

@@ -40,7 +40,8 @@ def test_alerts_fire_when_they_must_and_only_then():
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("wrong", ["never", "too early"])
 def test_a_wrong_alert_is_found_by_its_test(name, wrong, tmp_path):
-    rules = [dict(rule) for rule in RULES]
+    # Without the other alerts, whose tests are not run here.
+    rules = [dict(rule) for rule in RULES if rule.get("alert") in (name, None)]
     alert = next(rule for rule in rules if rule.get("alert") == name)
     if wrong == "never":
         alert["expr"] = "vector(1) > 2"

@@ -140,7 +140,7 @@ def test_a_measurement_on_ray_ends_within_seconds(sleeping, later):
 def test_one_that_meets_a_call_of_ray_ends_the_run(sleeping, later):
     later(0.5)
     with pytest.raises(InterruptedRunError, match="by SIGTERM"), Sigterm("go on"):
-        ray.wait([sleeping], timeout=20)
+        ray.wait([sleeping], timeout=3)
 
 
 def wait_for(answer, sigterm):
