@@ -44,7 +44,7 @@ def original(digits, tmp_path_factory):
                     "train": {"shards": f"{digits}/train/*.tar"},
                     "eval": {"shards": f"{digits}/eval/*.tar"},
                     "classes": f"{digits}/classes.json",
-                    "workers": 1,
+                    "workers": 0,
                 },
                 "train": {"batch": 64, "epochs": 10, "max_steps": 150, "lr": 3e-3},
                 "observe": {"grace_seconds": 0},
