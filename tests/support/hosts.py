@@ -5,6 +5,7 @@ They share the file system, as the nodes of a cluster share the run folder, and 
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -19,6 +20,7 @@ from typing import Any
 TOOLS = ("ip", "pdsh", "ssh", "ssh-keygen")
 SSHD = "/usr/sbin/sshd"  # refuses to start by another name than its whole path
 DEVICE = "eth0"  # in every namespace
+_numbers = itertools.count()  # the kernel removes devices some time after their namespace
 
 
 def not_permitted() -> str | None:
@@ -73,7 +75,7 @@ class Host:
 @contextmanager
 def hosts(count: int) -> Iterator[list[Host]]:
     """So many hosts on one wire, which this machine is on too; all ends with the block."""
-    tag = f"{os.getpid() % 100_000}{random.randrange(10)}"
+    tag = f"{os.getpid() % 100_000}{next(_numbers)}"
     network = f"10.{random.randrange(64, 250)}.{random.randrange(1, 250)}"
     wire = f"wire{tag}"
     made: list[Host] = []
