@@ -31,7 +31,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 quickstart: $(INSTALLED) ## Train a small CLIP on digits, erase "seven" from it, report (6 minutes).
 	@scripts/quickstart $(STARTED)
 
-test: $(INSTALLED) ## Run every test (20 to 30 minutes).
+test: $(INSTALLED) ## Run every test (20 minutes).
 	@scripts/debian-packages $(PYTHON) prometheus prometheus-pushgateway openssl \
 	    iproute2 pdsh openssh-client openssh-server curl  # real ones
 	$(BIN)/python -m pytest tests $(TWO_AT_ONCE) $(ARGS)
