@@ -141,9 +141,14 @@ class Order:
         )
 
     @property
+    def whole(self) -> bool:
+        """Whether the set is shuffled whole, sample by sample."""
+        return self.size <= self.window
+
+    @property
     def _width(self) -> int:
         """Samples of a stream that are shuffled together."""
-        if self.size <= self.window:
+        if self.whole:
             return self.run
         return -(-self.window // self.streams)
 
@@ -202,7 +207,7 @@ def _window_positions(
     order: Order, number: int, window: int, start: int, stop: int
 ) -> NDArray[np.int64]:
     """What a window of pass `number` gives to the streams [start, stop), int64 [streams, width]."""
-    if order.size <= order.window:
+    if order.whole:
         whole = _whole_pass(order, number)
         return whole[start * order.run : stop * order.run].reshape(stop - start, order.run)
     first = window * order._width

@@ -22,10 +22,10 @@ from dist_erase.errors import BadSampleError, UserError
 _OVERHEAD = 100  # bytes that Python spends on a member beside its content
 # Blocks that wait to be used (they are not counted by the cache), and reads under way at once: a
 # store answers in tens of milliseconds.
-_BLOCKS_WAITING, _BLOCKS_AT_ONCE = 32, 8
+_BLOCKS_AHEAD = (32, 8)
 # A single sample brings little for its request, so more of them are asked for at once: with 50 ms
 # an answer, 32 at once bring twice the samples of 8.
-_SAMPLES_WAITING, _SAMPLES_AT_ONCE = 256, 32
+_SAMPLES_AHEAD = (256, 32)
 RawSample = dict[str, Any]  # webdataset's: `__key__`, `__url__`, and suffix → bytes
 Unit = tuple[int, int]  # shard number, first row: what is read at once
 
@@ -71,7 +71,10 @@ class BlockReader:
         block: samples per read at most.
         cache: may be shared by several readers.
         streams: virtual streams that share the cache; each has a block of its own open. Where these
-            would not fit side by side, samples are read one by one.
+            would not fit side by side, samples are read one by one: within its window a stream
+            jumps from one end of its block to the other, so that parts of a block would be read,
+            dropped and read again for each few of their samples.
+        whole: the set is shuffled whole, so all its blocks are open.
         source: where shards are read from; None = as the index says.
 
     Attributes:
@@ -86,10 +89,13 @@ class BlockReader:
         block: int,
         cache: BlockCache,
         streams: int = 1,
+        whole: bool = False,
         source: Source | None = None,
     ) -> None:
         self._index = index
-        self._unit = _rows_at_once(index, block, cache.limit, streams)
+        self._unit = (
+            1 if 0 < cache.limit < open_bytes(index, block, streams, whole=whole) else block
+        )
         self._cache = cache
         # A pass reads a single sample once. Kept until it is dropped for room, it would only make
         # each next one land in memory that is cold, or new: a tenth of what decoding costs.
@@ -122,10 +128,10 @@ class BlockReader:
             remote = is_remote(self._index.shards[unit[0]].path)
             if not remote or unit in self._under_way or self._cached(unit) is not None:
                 continue
-            if len(self._under_way) >= (_BLOCKS_WAITING if self._unit > 1 else _SAMPLES_WAITING):
+            waiting, at_once = _BLOCKS_AHEAD if self._unit > 1 else _SAMPLES_AHEAD
+            if len(self._under_way) >= waiting:
                 return
             if self._threads is None:
-                at_once = _BLOCKS_AT_ONCE if self._unit > 1 else _SAMPLES_AT_ONCE
                 self._threads = ThreadPoolExecutor(at_once, "read-ahead")
             self._under_way[unit] = self._threads.submit(self._fetch, unit)
 
@@ -178,18 +184,9 @@ class BlockReader:
             raise _stale(shard, "it was written again")
 
 
-def _rows_at_once(index: SetIndex, block: int, limit: int, streams: int) -> int:
-    """`block` where the streams' open blocks, or the whole set, fit into the cache, else 1.
-
-    Within its window a stream jumps from one end of its block to the other. Parts of a block would
-    be read, dropped and read again for each few of their samples; single samples are read once.
-    """
-    return 1 if 0 < limit < open_bytes(index, block, streams) else block
-
-
-def open_bytes(index: SetIndex, block: int, streams: int) -> float:
-    """What the open blocks of so many streams take, one each; never more than the set."""
-    return min(1.0, block * streams / max(1, len(index))) * index.bytes
+def open_bytes(index: SetIndex, block: int, streams: int, *, whole: bool) -> float:
+    """What the open blocks take: one for each stream, never more than the set, `whole`: all."""
+    return index.bytes * (1.0 if whole else min(1.0, block * streams / max(1, len(index))))
 
 
 def _ranges(shard: ShardIndex, first: int, stop: int) -> Iterator[slice]:

@@ -132,11 +132,13 @@ class _SetPart:
         self._plan = plan
         self._settings = settings
         self._streams = share(plan.order.streams, part, parts)
-        # A set that is shuffled whole has all its blocks open; where they do not fit, blocks would
-        # be read again for almost every sample.
-        whole = plan.order.size <= plan.order.window
-        block = 1 if whole and plan.index.bytes > cache.limit > 0 else plan.order.block
-        self._reader = BlockReader(plan.index, block=block, cache=cache, streams=cache_shared_by)
+        self._reader = BlockReader(
+            plan.index,
+            block=plan.order.block,
+            cache=cache,
+            streams=cache_shared_by,
+            whole=plan.order.whole,
+        )
         self._counted = (0, 0, 0, 0)
 
     def take(

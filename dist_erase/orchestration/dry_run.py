@@ -64,13 +64,12 @@ def _reading(config: RunConfig, data: DataPlan) -> str:
 
 def _units(config: RunConfig, plan: StreamPlan, streams: int) -> str:
     block, limit = config.data.block, config.data.cache_bytes
-    whole = plan.order.size <= plan.order.window  # all blocks are open at once
-    needed = plan.index.bytes if whole else open_bytes(plan.index, block, streams)
+    needed = open_bytes(plan.index, block, streams, whole=plan.order.whole)
     if not 0 < limit < needed:
         return f"in blocks of {block}"
     mend = f"data.cache_bytes={math.ceil(needed)}"
     smaller = int(block * limit / needed)
-    if not whole and smaller >= _SMALLEST_BLOCK:
+    if not plan.order.whole and smaller >= _SMALLEST_BLOCK:
         mend += f" or data.block={smaller}"
     return f"one sample at a time ({mend} would allow blocks, quicker from a remote store)"
 

@@ -75,7 +75,7 @@ class Host:
 @contextmanager
 def hosts(count: int) -> Iterator[list[Host]]:
     """So many hosts on one wire, which this machine is on too; all ends with the block."""
-    tag = f"{os.getpid() % 100_000}{next(_numbers)}"
+    tag = f"{os.getpid() % 100_000}-{next(_numbers)}"
     network = f"10.{random.randrange(64, 250)}.{random.randrange(1, 250)}"
     wire = f"wire{tag}"
     made: list[Host] = []
