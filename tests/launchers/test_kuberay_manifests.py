@@ -61,6 +61,10 @@ def pods(cluster: dict) -> list[dict]:
     return [spec["template"]["spec"] for spec in specs]
 
 
+def container(job: dict) -> dict:
+    return job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+
+
 def custom(group: dict) -> dict:
     """KubeRay hands the text to a shell, so JSON stands in quotes of its own."""
     (words,) = shlex.split(group["rayStartParams"]["resources"])
@@ -68,7 +72,7 @@ def custom(group: dict) -> dict:
 
 
 @pytest.mark.parametrize(("name", "found"), RESOURCES)
-def test_every_field_is_one_of_our_table_of_kuberays(name, found):
+def test_every_resource_fits_the_crds_and_kubernetes(name, found):
     assert problems(found) == [], name
 
 
@@ -88,6 +92,18 @@ def test_every_field_is_one_of_our_table_of_kuberays(name, found):
             ),
             "0 is not of type 'string'",
         ),
+        (
+            lambda job: container(job).update(
+                ports=[{"name": "dist-erase", "containerport": 9464}]
+            ),
+            "'containerport' was unexpected",
+        ),
+        (
+            lambda job: container(job)["resources"]["limits"].update(cpu=[4]),
+            "resources.limits.cpu: [4] is not",
+        ),
+        (lambda job: job.update(kind="RayJobs"), "kind: 'RayJobs' is unknown"),
+        (lambda job: job.update(apiVersion="ray.io/v1alpha1"), "kind: 'RayJob' is unknown"),
     ],
 )
 def test_a_mistake_is_found(job, spoil, complaint):

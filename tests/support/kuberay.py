@@ -1,21 +1,27 @@
-"""A JSON schema of KubeRay's resources from our table tests/launchers/kuberay-fields.yaml.
+"""Manifests against the schemas of KubeRay's CRDs and of Kubernetes.
 
-It is not KubeRay's own: the CRDs are megabytes of pod fields.
+What is KubeRay's own stands in tests/launchers/kuberay-crds.yaml; pods and the like are checked
+against the OpenAPI schema of Kubernetes in its strict form, where a field that Kubernetes would
+drop is a problem.
 """
 
 from __future__ import annotations
 
+import json
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import yaml
+from referencing import Registry, Resource
 
-TABLE = yaml.safe_load(
-    (Path(__file__).parents[1] / "launchers" / "kuberay-fields.yaml").read_text(encoding="utf-8")
+CRDS = yaml.safe_load(
+    (Path(__file__).parents[1] / "launchers" / "kuberay-crds.yaml").read_text(encoding="utf-8")
 )
+_FILE = "kubernetes-json-schema/v1.33.0-local-strict/_definitions.json"
 _PLAIN = {
-    "any": {},
     "text": {"type": "string"},
     "count": {"type": "integer", "minimum": 0},
     "number": {"type": "number", "minimum": 0},
@@ -25,24 +31,54 @@ _PLAIN = {
 
 
 def problems(resource: dict[str, Any]) -> list[str]:
-    """What does not fit in a manifest, each with its place; a kind of its own is one, too."""
-    kind = resource.get("kind")
-    if kind not in TABLE:
+    """What does not fit in a manifest, each with its place; an unknown kind is one, too."""
+    kind = f"{resource.get('kind')}"
+    version = f"is {resource.get('apiVersion')}"
+    if CRDS.get(kind, {}).get("apiVersion!") == version:
+        name = kind
+    elif version == "is v1" and kind in _core_names():
+        name = f"core {kind}"
+    else:
         return [f"kind: {kind!r} is unknown"]
-    found = jsonschema.Draft202012Validator(_schema(kind)).iter_errors(resource)
+    validator = jsonschema.Draft202012Validator(_schema(name), registry=_registry())
+    found = validator.iter_errors(resource)
     return sorted(f"{'.'.join(map(str, error.path))}: {error.message}" for error in found)
+
+
+@cache
+def _core() -> dict[str, Any]:
+    text = (files("kubernetes_validate") / _FILE).read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+@cache
+def _registry() -> Registry[Any]:
+    return Resource.from_contents(_core()) @ Registry()
+
+
+@cache
+def _core_names() -> dict[str, str]:
+    """The full name of a type of core/v1 by its short one."""
+    return {
+        name.rpartition(".")[2]: name
+        for name in _core()["$defs"]
+        if name.startswith("io.k8s.api.core.v1.") or name.endswith("meta.v1.ObjectMeta")
+    }
 
 
 def _schema(name: str) -> dict[str, Any]:
     if name in _PLAIN:
         return dict(_PLAIN[name])
+    if name.startswith("core "):
+        return {"$ref": f"{_core()['$id']}#/$defs/{_core_names()[name.removeprefix('core ')]}"}
     if name.startswith("is "):
         return {"const": name[3:]}
     if name.startswith("["):
         return {"type": "array", "items": _schema(name[1:-1])}
-    if name not in TABLE:
+    if name not in CRDS:
         return {"enum": name.split("|")}
-    fields = TABLE[name]
+    fields = CRDS[name]
     return {
         "type": "object",
         "properties": {field.rstrip("!"): _schema(kind) for field, kind in fields.items()},

@@ -1,4 +1,4 @@
-"""What a job brings to the cluster: the code, the configuration and the files it names."""
+"""What a job brings to the cluster: a wheel, the configuration and the files it names."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import dist_erase
 from dist_erase.config.launcher import Launcher
 from dist_erase.config.run import RunConfig
 from dist_erase.errors import UserError
+from dist_erase.orchestration.jobs.wheel import wheel
 from dist_erase.orchestration.shipped import NOTE
 
 MIB = 2**20
@@ -30,6 +31,7 @@ class Package:
     Attributes:
         folder: where it lies on this machine.
         config: path of the configuration in it.
+        wheel: name of the wheel of dist_erase in it; None = the nodes have the code.
         overrides: KEY=VALUE for files whose path in it differs from the configuration's.
         sizes: bytes of each file, by its path in it.
         left_out: files below `include` that do not travel (shards, runs, .git).
@@ -37,6 +39,7 @@ class Package:
 
     folder: Path
     config: str
+    wheel: str | None
     overrides: tuple[str, ...]
     sizes: dict[str, int]
     left_out: int
@@ -61,14 +64,14 @@ def build(folder: Path, path: Path, config: RunConfig, launcher: Launcher) -> Pa
             then nothing is copied.
     """
     sources: dict[str, Path] = {}
-    if launcher.code == "package":
-        code = Path(dist_erase.__file__).parent
-        sources |= {f"{code.name}/{name}": code / name for name in _below(code, config, [])}
     skipped: list[Path] = []
     for entry in launcher.include:
         sources |= _included(entry, config, skipped)
     where = _add(sources, path)
-    resolved = _resolved(config)
+    made = {where: _resolved(config)}
+    code = _code(config) if launcher.code == "package" else None
+    if code:
+        made[code[0]] = code[1]
     named, overrides = [], []
     if not launcher.shared_disk:
         for key, file in _own_files(config):
@@ -76,11 +79,12 @@ def build(folder: Path, path: Path, config: RunConfig, launcher: Launcher) -> Pa
             if named[-1] != file:
                 overrides.append(f"{key}={named[-1]}")
     sizes = {name: source.stat().st_size for name, source in sources.items()}
-    sizes[where] = len(resolved)
+    sizes |= {name: len(content) for name, content in made.items()}
     _check_size(sizes)
-    _copy(folder, {name: source for name, source in sources.items() if name != where})
-    (folder / where).parent.mkdir(parents=True, exist_ok=True)
-    (folder / where).write_bytes(resolved)
+    _copy(folder, {name: source for name, source in sources.items() if name not in made})
+    for name, content in made.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
     note = {
         "dist_erase": dist_erase.__version__,
         "files": named,
@@ -90,10 +94,18 @@ def build(folder: Path, path: Path, config: RunConfig, launcher: Launcher) -> Pa
     return Package(
         folder=folder,
         config=where,
+        wheel=code[0] if code else None,
         overrides=tuple(overrides),
         sizes=sizes,
         left_out=len(skipped),
     )
+
+
+def _code(config: RunConfig) -> tuple[str, bytes]:
+    """The wheel of what runs here."""
+    code = Path(dist_erase.__file__).parent
+    names = _below(code, config, [])
+    return wheel({f"{code.name}/{name}": (code / name).read_bytes() for name in names})
 
 
 def _resolved(config: RunConfig) -> bytes:

@@ -82,6 +82,7 @@ def prepare(
             config_path=package.config,
             arguments=[*given, *more, *flags],
             working_dir=folder.absolute(),
+            wheel=package.wheel,
         ),
     )
 
