@@ -182,16 +182,32 @@ def test_the_plain_line_does_the_same(station, stopped, tmp_path):
     bad = ["run.name=bad", "data.forget.shards=/nowhere/a.tar"]
     package = ["--package", str(tmp_path / "package")]
     line, _ = station.run("submit", "erase.yaml", *bad, "--dry-run", *package)
+    done = by_hand(shlex.split(line))
+    assert done.returncode == 1  # Ray's own command knows no other
+    assert "data.forget.shards: " in done.stdout
+    assert "/nowhere/a.tar" in done.stdout
+    _, err = station.run("submit", "erase.yaml", *bad, "--wait", expect=2)
+    assert "ended by something that you can mend" in err
+
+
+def test_the_code_that_runs_is_that_of_the_wheel(station, stopped, tmp_path):
+    """Not that of the nodes' environment, which has dist_erase too."""
+    package = ["--package", str(tmp_path / "package")]
+    line, _ = station.run("submit", "erase.yaml", "--dry-run", *package)
     words = shlex.split(line)
-    done = subprocess.run(
+    job = words[words.index("--submission-id") + 1]
+    words[words.index(job)] = f"{job}-where"
+    ask = "import dist_erase; print(dist_erase.__file__)"
+    said = by_hand([*words[: words.index("--") + 1], "python", "-c", ask]).stdout
+    (wheel,) = (tmp_path / "package").glob("*.whl")
+    assert f"/py_modules_files/{wheel.stem}" in said
+
+
+def by_hand(words):
+    return subprocess.run(
         [str(BIN / words[0]), *words[1:]],
         env=os.environ | {"RAY_ADDRESS": ""},
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert done.returncode == 1  # Ray's own command knows no other
-    assert "data.forget.shards: " in done.stdout
-    assert "/nowhere/a.tar" in done.stdout
-    _, err = station.run("submit", "erase.yaml", *bad, "--wait", expect=2)
-    assert "ended by something that you can mend" in err
