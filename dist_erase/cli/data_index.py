@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dist_erase.cli.bar import progress_bars
+from dist_erase.imports import quick_imports
 
 if TYPE_CHECKING:
     from dist_erase.data.indexing import IndexedSet
@@ -54,8 +55,9 @@ def index(
 
     Example: dist-erase data index configs/quickstart.yaml
     """
-    from dist_erase.orchestration import data_index as job
-    from dist_erase.orchestration.sets import choose_sets
+    with quick_imports():
+        from dist_erase.orchestration import data_index as job
+        from dist_erase.orchestration.sets import choose_sets
 
     chosen = choose_sets(sets or [], index_dir=index_dir, caption=caption)
     with progress_bars() as begin:

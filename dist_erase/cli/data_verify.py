@@ -12,6 +12,7 @@ from rich.table import Table
 
 from dist_erase.cli.bar import progress_bars
 from dist_erase.cli.data_index import Caption, IndexDir, Sets, Workers
+from dist_erase.imports import quick_imports
 
 if TYPE_CHECKING:
     from dist_erase.orchestration.data_verify import VerifiedSet
@@ -34,8 +35,9 @@ def verify(
 
     Example: dist-erase data verify configs/quickstart.yaml --deep --quarantine bad.jsonl
     """
-    from dist_erase.orchestration import data_verify as job
-    from dist_erase.orchestration.sets import choose_sets
+    with quick_imports():
+        from dist_erase.orchestration import data_verify as job
+        from dist_erase.orchestration.sets import choose_sets
 
     chosen = choose_sets(sets or [], index_dir=index_dir, caption=caption)
     with progress_bars() as begin:

@@ -9,6 +9,7 @@ import typer
 
 from dist_erase.config.load import load_config
 from dist_erase.config.run import PretrainConfig
+from dist_erase.imports import quick_imports
 
 
 def pretrain(
@@ -25,7 +26,8 @@ def pretrain(
 
     Example: dist-erase pretrain configs/quickstart/pretrain.yaml
     """
-    from dist_erase.orchestration.pretrain_job import pretrain as run_pretraining
+    with quick_imports():
+        from dist_erase.orchestration.pretrain_job import pretrain as run_pretraining
 
     done = run_pretraining(
         load_config(path, overrides or [], PretrainConfig).config, overwrite=overwrite

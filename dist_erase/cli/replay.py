@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dist_erase.imports import quick_imports
+
 if TYPE_CHECKING:
     from dist_erase.orchestration.replay import Replayed
 
@@ -30,9 +32,10 @@ def replay(
 
     Example: dist-erase replay runs/quickstart --step 3 --out step-3
     """
-    from dist_erase.orchestration import replay as job
-    from dist_erase.orchestration.replay_sheet import SHEET, write_sheet
-    from dist_erase.orchestration.replay_sheet import as_json as facts_of
+    with quick_imports():
+        from dist_erase.orchestration import replay as job
+        from dist_erase.orchestration.replay_sheet import SHEET, write_sheet
+        from dist_erase.orchestration.replay_sheet import as_json as facts_of
 
     replayed = job.replay(run, step)
     if out is not None:

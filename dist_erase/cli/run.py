@@ -11,6 +11,7 @@ from rich.console import Console
 from dist_erase.config.load import load_config
 from dist_erase.config.run import RunConfig
 from dist_erase.errors import EXIT_DONE, EXIT_GOAL_MISSED, UserError
+from dist_erase.imports import quick_imports
 
 
 def run(
@@ -49,7 +50,8 @@ def run(
     """
     config = load_config(path, overrides or [], RunConfig).config
     if dry_run:
-        from dist_erase.orchestration.dry_run import describe
+        with quick_imports():
+            from dist_erase.orchestration.dry_run import describe
 
         typer.echo(describe(config))
         return
@@ -66,8 +68,9 @@ def run(
             code = EXIT_DONE if accept_missed_goals else done.exit_code
             raise typer.Exit(code)
         resume = is_begun(config)
-    from dist_erase.orchestration.evidence import missed_goals, show
-    from dist_erase.orchestration.ray_job import run_on_ray
+    with quick_imports():
+        from dist_erase.orchestration.evidence import missed_goals, show
+        from dist_erase.orchestration.ray_job import run_on_ray
 
     report, folder = run_on_ray(config, resume=resume, overwrite=overwrite)
     show(report, folder, Console())

@@ -22,6 +22,7 @@ from dist_erase.data.verify import (
     verify_shards,
 )
 from dist_erase.errors import UserError
+from dist_erase.imports import quick_imports
 from dist_erase.orchestration.data_index import index_sets
 from dist_erase.orchestration.sets import ChosenSets, NamedSet
 from dist_erase.storage import write_text
@@ -105,9 +106,9 @@ def size_of_images(chosen: ChosenSets) -> ImageSpec:
     """The size that training brings images to; the usual one where no model is known yet."""
     if chosen.model is None:
         return _USUAL
-    # Not above: open_clip takes seconds.
-    from dist_erase.models.preprocess import image_spec_of
-    from dist_erase.models.resolve import resolve
+    with quick_imports():  # not above: open_clip takes seconds
+        from dist_erase.models.preprocess import image_spec_of
+        from dist_erase.models.resolve import resolve
 
     pretrained = chosen.model.pretrained if isinstance(chosen.model, ModelConfig) else None
     try:

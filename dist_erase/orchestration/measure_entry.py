@@ -12,12 +12,14 @@ import ray
 
 from dist_erase.config.run import RunConfig
 from dist_erase.evaluation.embed import Measured
+from dist_erase.imports import quick_imports
 from dist_erase.training.data_plan import DataPlan
 
 
 def measure_original_on_node(config: RunConfig, data: DataPlan) -> Measured:
     """The original model, on the GPU where Ray has given one; the run has no metrics yet."""
-    from dist_erase.orchestration.measuring import measure_original
+    with quick_imports():
+        from dist_erase.orchestration.measuring import measure_original
 
     return measure_original(config, data, _device(), None)
 
@@ -26,7 +28,8 @@ def measure_erased_on_node(
     config: RunConfig, data: DataPlan, folder: Path, metrics_at: Path
 ) -> Measured:
     """The model of a run folder, likewise; `metrics_at` as `watching.metrics_folder`."""
-    from dist_erase.orchestration.measuring import measure_erased, told
+    with quick_imports():
+        from dist_erase.orchestration.measuring import measure_erased, told
 
     with told(config.run.name, metrics_at, data, "erased") as metrics:
         return measure_erased(config, data, folder, _device(), metrics)

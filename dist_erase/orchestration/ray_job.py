@@ -19,6 +19,7 @@ from ray.exceptions import RayTaskError
 from dist_erase.config.run import RunConfig
 from dist_erase.errors import GO_ON, InterruptedRunError, UserError
 from dist_erase.evaluation.embed import Measured
+from dist_erase.imports import quick_imports
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.server import check_address
 from dist_erase.orchestration.cluster import (
@@ -150,7 +151,8 @@ def _train(
     Raises:
         InterruptedRunError: as `run_on_ray` does.
     """
-    from dist_erase.orchestration.fit import fit
+    with quick_imports():
+        from dist_erase.orchestration.fit import fit
 
     while True:
         try:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from dist_erase.imports import quick_imports
+
 
 @dataclass(frozen=True)
 class Sealed:
@@ -18,6 +20,7 @@ class Sealed:
 
 def train_on_rank(settings: dict[str, Any]) -> None:
     """`worker.train_rank` with the same settings."""
-    from dist_erase.orchestration.worker import train_rank
+    with quick_imports():
+        from dist_erase.orchestration.worker import train_rank
 
     train_rank(settings)

@@ -17,7 +17,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from dist_erase.config.model import ModelConfig
 from dist_erase.config.run import TeacherConfig
 from dist_erase.errors import UserError
-from dist_erase.teacher.actor import Life, Pong, ReplicaSpec, TeacherReplica
+from dist_erase.teacher.actor import TeacherReplica
+from dist_erase.teacher.protocol import Life, Pong, ReplicaSpec
 
 _CLOSE_SECONDS = 3.0
 

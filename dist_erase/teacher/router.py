@@ -19,8 +19,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from dist_erase.batch import Embeddings, Samples, TeacherAnswer
 from dist_erase.errors import UserError
-from dist_erase.teacher.actor import Answer, Question
 from dist_erase.teacher.client import FailureReason, TeacherLostError, TeacherStats, Ticket
+from dist_erase.teacher.protocol import Answer, Question
 
 # How often waiting looks up from Ray to notice late answers; a ready answer wakes it at once.
 _TICK_SECONDS = 0.25

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 from dist_erase.distributed.clock import COLLECTIVES
 from dist_erase.models.student import MAX_LOGIT_SCALE, Student
 from dist_erase.training import engine_state
+
+_NO_COMPILER = "TORCHDYNAMO_DISABLE"  # torch's own
 
 
 def make_optimizer(
@@ -46,7 +49,24 @@ def start_deepspeed(backend: str) -> None:
     # On a CPU it would now compile an op, with the g++ and the ninja that PATH happens to show,
     # anew whenever that ninja is another one. Only its inference needs the op.
     deepspeed.ops.__compatible_ops__ = {}
+    _import_muon()
     deepspeed.init_distributed(dist_backend=backend)
+
+
+def _import_muon() -> None:
+    """What DeepSpeed imports to see that our optimizer is not Muon, without compiling its kernels.
+
+    That takes each rank a second, most of it for torch's compiler.
+    """
+    before = os.environ.get(_NO_COMPILER)
+    os.environ[_NO_COMPILER] = "1"
+    try:
+        import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
+    finally:
+        if before is None:
+            del os.environ[_NO_COMPILER]
+        else:
+            os.environ[_NO_COMPILER] = before
 
 
 class Engine:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dist_erase.config.run import PretrainConfig, RunConfig
 from dist_erase.config.train import AugmentConfig, OptimizerConfig
+from dist_erase.imports import quick_imports
 from dist_erase.losses.objective import ObjectiveSpec
 from dist_erase.training.data_plan import DataPlan
 from dist_erase.training.deepspeed_config import deepspeed_json
@@ -83,7 +84,8 @@ class Recipe:
 
 def recipe_for_run(config: RunConfig, data: DataPlan) -> Recipe:
     """Erasing, as configured; raises UserError for an unknown model."""
-    from dist_erase.models.resolve import resolve  # open_clip takes seconds to import
+    with quick_imports():
+        from dist_erase.models.resolve import resolve  # open_clip takes seconds
 
     objective = config.objective
     return Recipe(
@@ -125,7 +127,8 @@ def recipe_for_run(config: RunConfig, data: DataPlan) -> Recipe:
 
 def recipe_for_pretrain(config: PretrainConfig, data: DataPlan) -> Recipe:
     """Contrastive training from scratch: the Retention Module alone, everything trainable."""
-    from dist_erase.models.resolve import resolve
+    with quick_imports():
+        from dist_erase.models.resolve import resolve
 
     return Recipe(
         run=config.run.name,

@@ -2,7 +2,10 @@
 
 import sys
 
-from dist_erase.orchestration.deepspeed_entry import main
+from dist_erase.imports import quick_imports
+
+with quick_imports():
+    from dist_erase.orchestration.deepspeed_entry import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from dist_erase.errors import UserError
-from dist_erase.teacher.actor import ReplicaSpec, TeacherReplica
+from dist_erase.teacher.actor import TeacherReplica
+from dist_erase.teacher.protocol import ReplicaSpec
 
 
 @pytest.fixture
@@ -37,14 +38,14 @@ def test_liveness_does_not_wait_in_the_queue_and_shows_a_worker_that_hangs(
 ):
     replica, samples = replica_of(tiny_model), make_samples(4, 0)
     question = (samples.images.numpy(), samples.tokens.numpy())
-    encode, begun, go_on = replica._clip.encode, threading.Event(), threading.Event()
+    encode, begun, go_on = replica._embedder.loaded().encode, threading.Event(), threading.Event()
 
     def held(*tensors):  # as a kernel that does not come back
         begun.set()
         assert go_on.wait(30)
         return encode(*tensors)
 
-    monkeypatch.setattr(replica._clip, "encode", held)
+    monkeypatch.setattr(replica._embedder.loaded(), "encode", held)
 
     async def scene():
         asked = [asyncio.create_task(replica.embed((question, None))) for _ in range(2)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from functools import cache
 
 import pytest
@@ -43,7 +44,10 @@ RUNS = [(world, case) for world in (1, 2, 4) for case in MATRIX] + [(2, case) fo
 
 def train_on_a_rank(rank: int, cases: list[Case]) -> list[tuple[Trained, str]]:
     start_rank()
-    return [train(case) for case in cases]
+    trained = [train(case) for case in cases]
+    # It takes a second to import, and DeepSpeed does so for an optimizer that is not ours.
+    assert "torch._inductor.compile_fx" not in sys.modules
+    return trained
 
 
 def train(case: Case) -> tuple[Trained, str]:
