@@ -53,6 +53,7 @@ generate: $(INSTALLED) ## Write again what is made from the code: docs/reference
 	$(BIN)/python -m dist_erase.config.reference > docs/reference/config.md
 	$(BIN)/python -m dist_erase.observability.reference > docs/reference/metrics.md
 	$(BIN)/python -m dist_erase.cli.reference > docs/reference/cli.md
+	$(BIN)/python -m dist_erase.orchestration.formats > docs/reference/formats.md
 	$(BIN)/python tests/house/cli_surface.py > tests/house/cli_surface.txt
 	$(BIN)/python -m monitoring.generate
 

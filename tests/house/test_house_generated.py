@@ -1,14 +1,19 @@
 """What is made from the code says what the code says; `make generate` writes it again."""
 
 from pathlib import Path
+from typing import get_type_hints
 
 import cli_surface
 import pytest
 
+from dist_erase.batch import Quarantined
 from dist_erase.cli import reference as cli_reference
 from dist_erase.config.reference import reference
 from dist_erase.observability import reference as metrics_reference
 from dist_erase.observability.metrics import DEFINITIONS
+from dist_erase.observability.rows import EventRow, StepRow
+from dist_erase.orchestration import formats
+from dist_erase.training.checkpoint import Progress
 from monitoring.generate.files import generated
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +38,25 @@ def test_the_reference_names_every_kind_of_key():
     assert "### `data.forget`" in page
     assert "`data.eval.untouched.NAME`" in page
     assert "| `paper` | `forget.floor: none`, `forget.side: above`," in page
+
+
+def test_the_reference_of_file_formats_is_not_stale():
+    written = (ROOT / "docs/reference/formats.md").read_text(encoding="utf-8")
+    assert written == formats.reference(), "run `make generate`"
+
+
+@pytest.mark.parametrize(
+    ("file", "type_"),
+    [
+        ("metrics.jsonl, a step", StepRow),
+        ("metrics.jsonl, an event", EventRow),
+        ("quarantine.jsonl", Quarantined),
+        ("state.json", Progress),
+    ],
+)
+def test_the_formats_name_every_field_of_what_is_written(file, type_):
+    told = {key.name.partition(".")[0] for key in formats.formats()[file]}
+    assert set(get_type_hints(type_)) <= told
 
 
 def test_the_command_line_changes_only_on_purpose():

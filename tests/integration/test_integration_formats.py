@@ -1,4 +1,4 @@
-"""docs/reference/formats.md says what stands in the files of a real run, key by key."""
+"""orchestration/formats.yaml says what stands in the files of a real run, key by key."""
 
 from __future__ import annotations
 
@@ -12,21 +12,11 @@ import pytest
 from support.pages import ROOT
 
 from dist_erase.batch import Quarantined
+from dist_erase.orchestration.formats import ALWAYS, formats
 from dist_erase.storage import read_json_lines
 
 pytestmark = pytest.mark.integration
 PAGE = ROOT / "docs" / "reference" / "formats.md"
-
-
-def tables() -> dict[str, dict[str, bool]]:
-    """Of each section that has a table: its keys, and whether they are always there."""
-    found = {}
-    for section in re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.M)[1:]:
-        title, _, text = section.partition("\n")
-        rows = re.findall(r"^\| `([^`]+)` \| ([^|]*) \|", text, flags=re.M)
-        if rows:
-            found[title.replace("`", "")] = {key: there == "always" for key, there in rows}
-    return found
 
 
 def leaves(value: Any, path: str = "") -> Iterator[str]:
@@ -45,13 +35,12 @@ def same(told: str, found: str) -> bool:
 
 
 def check(section: str, found: set[str]) -> None:
-    told = tables()[section]
-    unknown = {key for key in found if not any(same(one, key) for one in told)}
-    assert not unknown, f"{PAGE.name} does not tell of {sorted(unknown)}"
-    missing = {
-        key for key, always in told.items() if always and not any(same(key, f) for f in found)
-    }
-    assert not missing, f"{PAGE.name} tells of {sorted(missing)}, which is not there"
+    told = formats()[section]
+    unknown = {key for key in found if not any(same(one.name, key) for one in told)}
+    assert not unknown, f"formats.yaml does not tell of {sorted(unknown)}"
+    always = [one.name for one in told if one.there == ALWAYS]
+    missing = {key for key in always if not any(same(key, f) for f in found)}
+    assert not missing, f"formats.yaml tells of {sorted(missing)}, which is not there"
 
 
 @pytest.fixture(scope="module")
