@@ -1,3 +1,4 @@
+import gc
 import os
 
 import pytest
@@ -22,6 +23,15 @@ os.environ |= {
     "AWS_SECRET_ACCESS_KEY": "nothing",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
+
+
+# Test modules import torch, DeepSpeed and open_clip: much for the collector, and no garbage.
+gc.disable()
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -7,12 +7,6 @@ import pytest
 from dist_erase.imports import quick_imports
 
 
-@pytest.fixture(autouse=True)
-def nothing_frozen():
-    yield
-    gc.unfreeze()
-
-
 def test_the_collector_rests_inside_and_works_behind():
     before = gc.get_freeze_count()
     with quick_imports():

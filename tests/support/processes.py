@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -111,6 +112,7 @@ def _rank_main(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_WORLD_SIZE=str(ranks)
     )
     torch.set_num_threads(1)
+    gc.freeze()  # what the fork server has imported is no garbage
     try:
         function, args = pickle.loads(job)
         dist.init_process_group(
