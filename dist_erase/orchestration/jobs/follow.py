@@ -7,7 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from dist_erase.data.source.attempts import within
-from dist_erase.errors import EXIT_BUG, EXIT_DONE, EXIT_NOT_KNOWN, EXIT_STOPPED
+from dist_erase.errors import (
+    EXIT_BUG,
+    EXIT_DONE,
+    EXIT_NOT_KNOWN,
+    EXIT_STOPPED,
+    EXIT_USER_ERROR,
+)
 from dist_erase.orchestration.ending import Ending, ending_of_code
 from dist_erase.orchestration.jobs.log import JobLog
 
@@ -17,6 +23,7 @@ _ANSWER_SECONDS = 15.0
 _LOST_SECONDS = 10.0  # a shorter silence is nobody's concern
 _GIVE_UP_SECONDS = 300.0
 _LAST_TRIES = 5
+_NO_ENVIRONMENT = "RUNTIME_ENV_SETUP_FAILURE"  # in Ray's words
 FORGOTTEN = "status code 404"  # in what Ray's client says of a job that is not known
 
 
@@ -87,6 +94,13 @@ def ending_of_job(info: Any) -> Ending:
     if info.driver_exit_code is not None and info.driver_exit_code > 0:
         return ending_of_code(info.driver_exit_code)
     why = " ".join((info.message or "Ray does not say why").split())[:500]
+    if info.error_type == _NO_ENVIRONMENT:
+        return Ending(
+            exit_code=EXIT_USER_ERROR,
+            message=f"nothing ran: no node could prepare for it ({why}); nodes install the wheel "
+            "by the `pip` on the PATH that Ray was started with, or let their image hold "
+            "dist-erase and set the launcher's code to image",
+        )
     return Ending(
         exit_code=EXIT_BUG,
         message=f"failed ({why}); if it had begun, --resume continues from the newest checkpoint",
