@@ -13,7 +13,7 @@ INSTALLED := $(VENV)/installed
 TWO_AT_ONCE := --numprocesses 2 --no-loadscope-reorder
 STARTED := $(shell date +%s)
 
-.PHONY: help setup quickstart test test-fast lint docs generate clean
+.PHONY: help setup quickstart test test-operations test-fast lint docs generate clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -31,10 +31,13 @@ $(INSTALLED): pyproject.toml constraints.txt
 quickstart: $(INSTALLED) ## Train a small CLIP on digits, erase "seven" from it, report (6 minutes).
 	@scripts/quickstart $(STARTED)
 
-test: $(INSTALLED) ## Run every test (20 minutes).
-	@scripts/debian-packages $(PYTHON) prometheus prometheus-pushgateway openssl \
-	    iproute2 pdsh openssh-client openssh-server curl  # real ones
-	$(BIN)/python -m pytest tests $(TWO_AT_ONCE) $(ARGS)
+test: $(INSTALLED) ## Run the tests (12 minutes).
+	@scripts/debian-packages $(PYTHON) prometheus prometheus-pushgateway openssl  # real ones
+	$(BIN)/python -m pytest tests -m "not operations" $(TWO_AT_ONCE) $(ARGS)
+
+test-operations: $(INSTALLED) ## Run the tests on several hosts, of jobs on clusters, of stopped launchers (6 minutes).
+	@scripts/debian-packages $(PYTHON) iproute2 pdsh openssh-client openssh-server
+	$(BIN)/python -m pytest tests -m operations $(TWO_AT_ONCE) $(ARGS)
 
 test-fast: $(INSTALLED) ## Run the tests that start neither Ray nor DeepSpeed.
 	$(BIN)/python -m pytest tests -m "not integration" $(ARGS)

@@ -30,6 +30,7 @@ from support.runs import (
 _REASON = not_permitted()
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.operations,
     pytest.mark.skipif(_REASON is not None, reason=str(_REASON)),
 ]
 

@@ -18,7 +18,7 @@ from support.runs import (
     wait_until,
 )
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.operations]
 LAUNCH = [sys.executable, str(ROOT / "launchers" / "deepspeed" / "launch.py")]
 TORCHRUN = ["--by", str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # as the run that is compared with

@@ -14,7 +14,7 @@ from support.runs import BIN, counted, held, largest_difference, rows, steps, wa
 from dist_erase.orchestration.jobs.command import FOLDER, RUN
 from dist_erase.orchestration.run_folder import STOP
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.operations]
 
 
 @pytest.fixture(scope="module")

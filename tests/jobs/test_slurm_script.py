@@ -15,7 +15,7 @@ from support.heads import kept_current_cluster
 from support.ports import free_port
 from support.runs import BIN, ROOT, rows, saved, steps, wait_until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.operations]
 LONG = ("ray.workers=1", "train.epochs=1000", "train.max_steps=3000")
 LONG += ("train.checkpoint.every_steps=1000",)
 SRUN = """#!/usr/bin/env bash

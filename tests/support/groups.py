@@ -6,6 +6,7 @@ from __future__ import annotations
 LONGEST = (
     "cluster",
     "hosts",
+    "launchers",
     "tests/orchestration",
     "tests/data",
     "tests/training",
@@ -14,16 +15,16 @@ LONGEST = (
     "tests/property",
 )
 _GROUPS = {
-    "tests/integration/test_integration_docs.py": "hosts",  # they start from runs without Ray
+    "tests/integration/test_integration_docs.py": "launchers",  # they start from runs without Ray
     "tests/integration/test_integration_hosts.py": "hosts",
-    "tests/integration/test_integration_stop.py": "hosts",
+    "tests/integration/test_integration_stop.py": "launchers",
     "tests/orchestration/test_cluster_room.py": "cluster",
     "tests/orchestration/test_no_place.py": "cluster",
     "tests/orchestration/test_node_exporters.py": "cluster",
     "tests/orchestration/test_signals.py": "cluster",
     "tests/doctor": "cluster",
     "tests/integration": "cluster",
-    "tests/jobs": "hosts",
+    "tests/jobs": "launchers",
     "tests/messages": "cluster",
     "tests/teacher": "cluster",
 }
