@@ -16,6 +16,7 @@ from dist_erase.errors import (
 )
 from dist_erase.orchestration.ending import Ending, ending_of_code
 from dist_erase.orchestration.jobs.log import JobLog
+from dist_erase.orchestration.no_environment import MEND, cause
 
 Say = Callable[[str], None]
 _STATUS_SECONDS = 2.0
@@ -93,14 +94,11 @@ def ending_of_job(info: Any) -> Ending:
         return Ending(exit_code=EXIT_STOPPED, message=words)
     if info.driver_exit_code is not None and info.driver_exit_code > 0:
         return ending_of_code(info.driver_exit_code)
-    why = " ".join((info.message or "Ray does not say why").split())[:500]
+    told = info.message or "Ray does not say why"
     if info.error_type == _NO_ENVIRONMENT:
-        return Ending(
-            exit_code=EXIT_USER_ERROR,
-            message=f"nothing ran: no node could prepare for it ({why}); nodes install the wheel "
-            "by the `pip` on the PATH that Ray was started with, or let their image hold "
-            "dist-erase and set the launcher's code to image",
-        )
+        words = f"nothing ran: no node could prepare for it ({cause(told)}). {MEND}"
+        return Ending(exit_code=EXIT_USER_ERROR, message=words)
+    why = " ".join(told.split())[:500]
     return Ending(
         exit_code=EXIT_BUG,
         message=f"failed ({why}); if it had begun, --resume continues from the newest checkpoint",
