@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,13 +14,15 @@ def quick_imports() -> Iterator[None]:
 
     They make a million objects that come to stay, and the collector looks at all of them again and
     again: a third of the seconds that a rank takes to import what it needs. Behind the block it
-    never looks at them again, so its later rounds are short, too.
+    never looks at them again, so its later rounds are short, too. Where all was imported before,
+    nothing is kept from it: what is alive then may become garbage.
     """
-    on = gc.isenabled()
+    on, known = gc.isenabled(), len(sys.modules)
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
+        if len(sys.modules) > known:
+            gc.freeze()
         if on:
             gc.enable()
