@@ -86,9 +86,15 @@ class Recent:
         self._rows: deque[Row] = deque(maxlen=window)
 
     def add(self, row: Row) -> None:
-        """Takes a step row; a step number that goes back starts anew, as a restart does."""
-        if self._rows and row["step"] <= self._rows[-1]["step"]:
-            self._rows.clear()
+        """Takes a step row; after a restart it starts anew, since nobody trained in between.
+
+        One is seen by another attempt, which may go on with the very next step, or by a step
+        number that goes back.
+        """
+        if self._rows:
+            last = self._rows[-1]
+            if row.get("attempt") != last.get("attempt") or row["step"] <= last["step"]:
+                self._rows.clear()
         self._rows.append(row)
 
     def pause(self, name: str, seconds: float) -> None:

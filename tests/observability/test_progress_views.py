@@ -179,6 +179,15 @@ def test_eta_is_by_the_pace_since_the_last_restart():
     assert (clock(54.2), clock(3725), clock(None)) == ("0:54", "1:02:05", "-")
 
 
+def test_hours_between_two_attempts_are_no_pace():
+    recent = Recent()
+    for step, time in ((10, 0.0), (11, 1.0)):
+        recent.add(row(step, time=time) | {"attempt": 1})
+    for step, time in ((12, 7200.0), (13, 7202.0)):  # stopped with a checkpoint, resumed later
+        recent.add(row(step, time=time) | {"attempt": 2})
+    assert recent.eta_seconds() == pytest.approx(2.0 * (40 - 13))
+
+
 def test_speed_counts_pauses_between_steps():
     recent = Recent()
     recent.add(row(1, samples=128))
