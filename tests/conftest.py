@@ -34,6 +34,11 @@ def pytest_collection_finish():
     gc.enable()
 
 
+@pytest.hookimpl(optionalhook=True)  # in the process that deals out tests, which collects none
+def pytest_xdist_setupnodes():
+    gc.enable()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """The longest groups come first (see `support.groups`)."""

@@ -64,8 +64,7 @@ class Launcher(Section):
     )
     code: Literal["package", "image"] = Field(
         "package",
-        description="package: dist_erase travels with the job as a wheel, which the nodes' pip "
-        "installs for it; image: the nodes have the command.",
+        description="package: dist_erase travels with the job; image: the nodes have the command.",
     )
     python: str = Field("python", description="The interpreter on the head node.")
     shared_disk: bool = Field(

@@ -35,7 +35,6 @@ from dist_erase.orchestration.measure_entry import (
     measure_erased_on_node,
     measure_original_on_node,
 )
-from dist_erase.orchestration.no_environment import environments_explained
 from dist_erase.orchestration.node_exporters import NodeExporters
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.pool_watch import watched_pool
@@ -79,7 +78,6 @@ def run_on_ray(config: RunConfig, *, resume: bool, overwrite: bool) -> tuple[dic
         stack.enter_context(alone(config))
         check_claim(config, resume=resume, overwrite=overwrite)
         stack.enter_context(cluster(config.ray))
-        stack.enter_context(environments_explained())
         sigterm = stack.enter_context(Sigterm(GO_ON if resume else START_AGAIN))  # after Ray's own
         check_room(config)
         check_address(config.observe.bind, config.observe.port)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Literal
 
 import deepspeed
@@ -61,7 +61,8 @@ def _import_muon() -> None:
     before = os.environ.get(_NO_COMPILER)
     os.environ[_NO_COMPILER] = "1"
     try:
-        import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
+        with suppress(ImportError):  # another DeepSpeed may keep it elsewhere
+            import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
     finally:
         if before is None:
             del os.environ[_NO_COMPILER]

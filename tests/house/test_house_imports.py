@@ -50,6 +50,16 @@ def test_importing_the_package_loads_nothing_heavy():
     assert loaded.isdisjoint(HEAVY)
 
 
+def test_handles_of_teachers_load_no_torch():
+    """Ray's own processes import this module with them, and have no use for torch."""
+    code = (
+        "import sys, dist_erase.teacher.actor; sys.stderr.write('loaded:' + ','.join(sys.modules))"
+    )
+    loaded = loaded_by(code)
+    assert "numpy" in loaded
+    assert loaded.isdisjoint({"torch", "open_clip", "deepspeed"})
+
+
 def test_help_loads_nothing_heavy():
     commands = cli_surface.commands()
     assert len(commands) > 20

@@ -8,6 +8,8 @@ drop is a problem.
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +23,7 @@ CRDS = yaml.safe_load(
     (Path(__file__).parents[1] / "launchers" / "kuberay-crds.yaml").read_text(encoding="utf-8")
 )
 _FILE = "kubernetes-json-schema/v1.33.0-local-strict/_definitions.json"
+_QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|[KMGTPE]i?)?")
 _PLAIN = {
     "text": {"type": "string"},
     "count": {"type": "integer", "minimum": 0},
@@ -42,7 +45,33 @@ def problems(resource: dict[str, Any]) -> list[str]:
         return [f"kind: {kind!r} is unknown"]
     validator = jsonschema.Draft202012Validator(_schema(name), registry=_registry())
     found = validator.iter_errors(resource)
-    return sorted(f"{'.'.join(map(str, error.path))}: {error.message}" for error in found)
+    told = [f"{'.'.join(map(str, error.path))}: {error.message}" for error in found]
+    return sorted([*told, *_refused_later(resource)])
+
+
+def _refused_later(resource: dict[str, Any]) -> Iterator[str]:
+    """What every schema allows and the API server or a pod's start refuses."""
+    if not resource.get("metadata", {}).get("name"):
+        yield "metadata.name is missing"
+    for path, container in _containers(resource, ()):
+        if not container.get("image"):
+            yield f"{'.'.join(path)}: {container.get('name')} has no image"
+        for kind, amounts in container.get("resources", {}).items():
+            for name, amount in amounts.items():
+                if not _QUANTITY.fullmatch(str(amount)):
+                    yield f"{'.'.join(path)}: {kind}.{name}: {amount!r} is no quantity"
+
+
+def _containers(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(tree, dict):
+        for key, inner in tree.items():
+            if key == "containers":
+                yield from (((*path, key), container) for container in inner)
+            else:
+                yield from _containers(inner, (*path, key))
+    elif isinstance(tree, list):
+        for number, inner in enumerate(tree):
+            yield from _containers(inner, (*path, str(number)))
 
 
 @cache

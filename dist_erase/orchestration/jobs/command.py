@@ -29,7 +29,6 @@ class Order:
         submission_id: its name on the cluster.
         words: the command.
         working_dir: the package.
-        wheel: name of the wheel in it that the nodes install; None = they have the code.
         env: environment variables.
         marks: Ray's metadata.
         launcher: resources of the driver.
@@ -38,7 +37,6 @@ class Order:
     submission_id: str
     words: tuple[str, ...]
     working_dir: Path
-    wheel: str | None
     env: dict[str, str]
     marks: dict[str, str]
     launcher: Launcher
@@ -46,11 +44,8 @@ class Order:
     @property
     def runtime_env(self) -> dict[str, Any]:
         """Ray's runtime environment."""
-        asked: dict[str, Any] = {"working_dir": str(self.working_dir)}
-        if self.wheel:
-            asked["py_modules"] = [str(self.working_dir / self.wheel)]
-            asked["excludes"] = [f"/{self.wheel}"]  # of the working directory: it goes only once
-        return {**asked, "env_vars": self.env} if self.env else asked
+        env = {"env_vars": self.env} if self.env else {}
+        return {"working_dir": str(self.working_dir), **env}
 
     def keywords(self) -> dict[str, Any]:
         """For `JobSubmissionClient.submit_job`."""
@@ -91,7 +86,6 @@ def order(
     config_path: str,
     arguments: Sequence[str],
     working_dir: Path,
-    wheel: str | None,
 ) -> Order:
     """The job that runs a configuration.
 
@@ -101,14 +95,12 @@ def order(
         config_path: of the configuration, in the package.
         arguments: of `dist-erase run`, behind the configuration.
         working_dir: the package.
-        wheel: name of the wheel in it, if any.
     """
-    start = (launcher.python, "-m", "dist_erase") if wheel else ("dist-erase",)
+    start = (launcher.python, "-m", "dist_erase") if launcher.code == "package" else ("dist-erase",)
     return Order(
         submission_id=f"{config.run.name}-{secrets.token_hex(3)}",
         words=(*start, "run", config_path, *arguments),
         working_dir=working_dir,
-        wheel=wheel,
         env=dict(launcher.env),
         marks={
             RUN: config.run.name,

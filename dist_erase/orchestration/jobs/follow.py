@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,6 @@ from dist_erase.errors import (
 )
 from dist_erase.orchestration.ending import Ending, ending_of_code
 from dist_erase.orchestration.jobs.log import JobLog
-from dist_erase.orchestration.no_environment import MEND, cause
 
 Say = Callable[[str], None]
 _STATUS_SECONDS = 2.0
@@ -25,6 +25,7 @@ _LOST_SECONDS = 10.0  # a shorter silence is nobody's concern
 _GIVE_UP_SECONDS = 300.0
 _LAST_TRIES = 5
 _NO_ENVIRONMENT = "RUNTIME_ENV_SETUP_FAILURE"  # in Ray's words
+_ERROR = re.compile(r"^\w+(?:Error|Exception): .+", re.M)
 FORGOTTEN = "status code 404"  # in what Ray's client says of a job that is not known
 
 
@@ -96,13 +97,21 @@ def ending_of_job(info: Any) -> Ending:
         return ending_of_code(info.driver_exit_code)
     told = info.message or "Ray does not say why"
     if info.error_type == _NO_ENVIRONMENT:
-        words = f"nothing ran: no node could prepare for it ({cause(told)}). {MEND}"
-        return Ending(exit_code=EXIT_USER_ERROR, message=words)
-    why = " ".join(told.split())[:500]
+        first = _ERROR.search(told)  # what follows from it comes behind it
+        return Ending(
+            exit_code=EXIT_USER_ERROR,
+            message="nothing ran: the node of its driver could not unpack what came with it "
+            f"({_line(first[0] if first else told)}); runtime_env_setup-*.log there says more",
+        )
+    why = _line(told)
     return Ending(
         exit_code=EXIT_BUG,
         message=f"failed ({why}); if it had begun, --resume continues from the newest checkpoint",
     )
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:500]
 
 
 def _whole_log(client: Any, job: str, note: Say) -> str:

@@ -1,4 +1,4 @@
-"""What a job brings to the cluster: a wheel, the configuration and the files it names."""
+"""What a job brings to the cluster: the code, the configuration and the files it names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import dist_erase
 from dist_erase.config.launcher import Launcher
 from dist_erase.config.run import RunConfig
 from dist_erase.errors import UserError
-from dist_erase.orchestration.jobs.wheel import wheel
+from dist_erase.orchestration.jobs.wheel import unpacked_wheel
 from dist_erase.orchestration.shipped import NOTE
 
 MIB = 2**20
@@ -31,7 +31,6 @@ class Package:
     Attributes:
         folder: where it lies on this machine.
         config: path of the configuration in it.
-        wheel: name of the wheel of dist_erase in it; None = the nodes have the code.
         overrides: KEY=VALUE for files whose path in it differs from the configuration's.
         sizes: bytes of each file, by its path in it.
         left_out: files below `include` that do not travel (shards, runs, .git).
@@ -39,7 +38,6 @@ class Package:
 
     folder: Path
     config: str
-    wheel: str | None
     overrides: tuple[str, ...]
     sizes: dict[str, int]
     left_out: int
@@ -69,9 +67,8 @@ def build(folder: Path, path: Path, config: RunConfig, launcher: Launcher) -> Pa
         sources |= _included(entry, config, skipped)
     where = _add(sources, path)
     made = {where: _resolved(config)}
-    code = _code(config) if launcher.code == "package" else None
-    if code:
-        made[code[0]] = code[1]
+    if launcher.code == "package":
+        made |= _code(config)
     named, overrides = [], []
     if not launcher.shared_disk:
         for key, file in _own_files(config):
@@ -94,18 +91,17 @@ def build(folder: Path, path: Path, config: RunConfig, launcher: Launcher) -> Pa
     return Package(
         folder=folder,
         config=where,
-        wheel=code[0] if code else None,
         overrides=tuple(overrides),
         sizes=sizes,
         left_out=len(skipped),
     )
 
 
-def _code(config: RunConfig) -> tuple[str, bytes]:
-    """The wheel of what runs here."""
+def _code(config: RunConfig) -> dict[str, bytes]:
+    """The wheel of what runs here, unpacked."""
     code = Path(dist_erase.__file__).parent
     names = _below(code, config, [])
-    return wheel({f"{code.name}/{name}": (code / name).read_bytes() for name in names})
+    return unpacked_wheel({f"{code.name}/{name}": (code / name).read_bytes() for name in names})
 
 
 def _resolved(config: RunConfig) -> bytes:

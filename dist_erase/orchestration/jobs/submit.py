@@ -82,7 +82,6 @@ def prepare(
             config_path=package.config,
             arguments=[*given, *more, *flags],
             working_dir=folder.absolute(),
-            wheel=package.wheel,
         ),
     )
 
