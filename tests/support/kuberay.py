@@ -56,8 +56,8 @@ def _refused_later(resource: dict[str, Any]) -> Iterator[str]:
     for path, container in _containers(resource, ()):
         if not container.get("image"):
             yield f"{'.'.join(path)}: {container.get('name')} has no image"
-        for kind, amounts in container.get("resources", {}).items():
-            for name, amount in amounts.items():
+        for kind in ("requests", "limits"):
+            for name, amount in container.get("resources", {}).get(kind, {}).items():
                 if not _QUANTITY.fullmatch(str(amount)):
                     yield f"{'.'.join(path)}: {kind}.{name}: {amount!r} is no quantity"
 
