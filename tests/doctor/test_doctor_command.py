@@ -69,6 +69,7 @@ def sound(tree, model, write) -> Path:
 
 
 @pytest.mark.integration
+@pytest.mark.operations
 def test_a_cluster_with_a_token_and_room(sound, ray_cluster, tmp_path):
     (tmp_path / "runs").mkdir()
     begin = time.monotonic()
@@ -88,6 +89,7 @@ def test_a_cluster_with_a_token_and_room(sound, ray_cluster, tmp_path):
 
 
 @pytest.mark.integration
+@pytest.mark.operations
 def test_a_cluster_with_a_token_that_is_not_here(sound, ray_cluster, tmp_path):
     clean = dict.fromkeys(("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"), "")
     home = tmp_path / "home"
@@ -123,6 +125,7 @@ def open_cluster(tmp_path) -> Iterator[str]:
 
 
 @pytest.mark.integration
+@pytest.mark.operations
 def test_an_open_cluster_is_warned_about_and_one_without_room_refused(sound, open_cluster):
     asked = ("ray.workers=400", "--address", open_cluster)
     code, rows, _ = doctor(sound, *asked, RAY_AUTH_MODE="disabled")

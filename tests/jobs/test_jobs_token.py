@@ -9,7 +9,7 @@ import pytest
 from support.heads import ray_head
 from support.runs import BIN
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.operations]
 
 
 @pytest.fixture(scope="module")

@@ -204,7 +204,7 @@ def test_a_killed_verification_goes_on_where_it_was(tmp_path):
     many = tmp_path / "many"
     many.mkdir()
     shards = sorted((tmp_path / "digits/train").glob("retain-*.tar"))
-    for number in range(60):
+    for number in range(40):
         shutil.copy(shards[number % len(shards)], many / f"{number:03}.tar")
     index = tmp_path / "runs" / ".index"
     command = ["data", "verify", "many/*.tar", "--deep", "--workers", "2"]
@@ -213,19 +213,19 @@ def test_a_killed_verification_goes_on_where_it_was(tmp_path):
     process.communicate(timeout=30)
     assert gone_within(children, 20)
     done = len(list(index.glob("*.deep.json")))
-    assert 5 <= done < 55
+    assert 5 <= done < 35
     # Shards are read in order: the first had its verdict, the last had not.
     spoil_unseen(many / "000.tar")
-    spoil_unseen(many / "059.tar")
+    spoil_unseen(many / "039.tar")
     again = start(*command, "--quarantine", "bad.jsonl", folder=tmp_path)
     again.communicate(timeout=200)
     assert again.returncode == 2
-    assert {Path(one.shard).name for one in lines(tmp_path / "bad.jsonl")} == {"059.tar"}
+    assert {Path(one.shard).name for one in lines(tmp_path / "bad.jsonl")} == {"039.tar"}
     # It was finished, so the next one reads everything.
     once_more = start(*command, "--quarantine", "bad.jsonl", folder=tmp_path)
     once_more.communicate(timeout=200)
     names = {Path(one.shard).name for one in lines(tmp_path / "bad.jsonl")}
-    assert names == {"000.tar", "059.tar"}
+    assert names == {"000.tar", "039.tar"}
 
 
 def spoil_unseen(shard: Path) -> None:

@@ -15,14 +15,14 @@ LONGEST = (
     "tests/property",
 )
 _GROUPS = {
-    "tests/integration/test_integration_docs.py": "launchers",  # they start from runs without Ray
+    "tests/integration/test_integration_docs.py": "tests/orchestration",  # the run without Ray
     "tests/integration/test_integration_hosts.py": "hosts",
     "tests/integration/test_integration_stop.py": "launchers",
     "tests/orchestration/test_cluster_room.py": "cluster",
     "tests/orchestration/test_no_place.py": "cluster",
     "tests/orchestration/test_node_exporters.py": "cluster",
     "tests/orchestration/test_signals.py": "cluster",
-    "tests/doctor": "cluster",
+    "tests/doctor": "launchers",
     "tests/integration": "cluster",
     "tests/jobs": "launchers",
     "tests/messages": "cluster",
