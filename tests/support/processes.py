@@ -112,9 +112,10 @@ def _rank_main(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_WORLD_SIZE=str(ranks)
     )
     torch.set_num_threads(1)
-    gc.freeze()  # what the fork server has imported is no garbage
     try:
         function, args = pickle.loads(job)
+        # What is imported is no garbage; each engine of stage 3 collects, 0.5 s with all of it.
+        gc.freeze()
         dist.init_process_group(
             "gloo",
             init_method=f"file://{store}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 from dataclasses import dataclass
 from functools import cache
@@ -102,7 +101,6 @@ def whole_set(name: str, step: int) -> WholeSet:
 
 def start_rank() -> RankContext:
     """Of the process group that `run_ranks` made; DeepSpeed is ready after it."""
-    gc.freeze()  # at stage 3 each engine collects garbage, 0.5 s with all that is imported
     start_deepspeed("gloo")
     return rank_context()
 
