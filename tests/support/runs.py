@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -24,7 +25,9 @@ from support.ports import free_port
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 TIMEOUT_SECONDS = 420
-_STANDS_STILL_SECONDS = 3.0
+_STANDS_STILL_SECONDS = 2.0
+_BUSY_SHARE = 0.2  # of one core, by all students
+_WRITTEN_SECONDS = 3.0  # snapshots of metrics are written every second
 
 
 @dataclass(frozen=True)
@@ -127,16 +130,7 @@ def kill_one_at_work(title: str, folder: Path) -> None:
     """The same, but it is held until the run of `folder` waits for it: so it dies in mid-work."""
     pid = _newest(title)
     os.kill(pid, signal.SIGSTOP)
-    known, since = -1, time.monotonic()
-
-    def stands_still() -> bool:
-        nonlocal known, since
-        if len(rows(folder)) != known:
-            known, since = len(rows(folder)), time.monotonic()
-        waits = counted(folder, "dist_erase_teacher_requests_in_flight") > 0
-        return waits and time.monotonic() - since > _STANDS_STILL_SECONDS
-
-    wait_until(stands_still, "the run did not wait for it")
+    wait_until(partial(_students_wait, folder), "the run did not wait for it")
     os.kill(pid, signal.SIGKILL)
 
 
@@ -151,6 +145,26 @@ def held(title: str) -> Iterator[None]:
     finally:
         for pid in filter(psutil.pid_exists, pids):
             os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def held_when(
+    ready: Callable[[], bool], title: str, folder: Path, process: subprocess.Popen[str]
+) -> Iterator[None]:
+    """The same after the first step from now on by which `ready` holds.
+
+    It is asked while they are stopped: metrics are written down some time after their step, and
+    what they tell may have happened after it.
+    """
+    while True:
+        wait_for_step(folder, max(steps(folder)) + 1, process)
+        with held(title):
+            deadline = time.monotonic() + _WRITTEN_SECONDS
+            while not ready() and time.monotonic() < deadline:
+                time.sleep(0.1)
+            if ready():
+                yield
+                return
 
 
 def wait_until(ready: Callable[[], bool], otherwise: str) -> None:
@@ -197,6 +211,18 @@ def largest_difference(one: Path, other: Path) -> float:
     a, b = weights(one), weights(other)
     assert a.keys() == b.keys()
     return max(float((a[name] - b[name]).abs().max()) for name in a)
+
+
+def _students_wait(folder: Path) -> bool:
+    """Whether no step ends for a while, and not because they compute or measure."""
+    known, spent = len(rows(folder)), _students_cpu_seconds()
+    time.sleep(_STANDS_STILL_SECONDS)
+    busy = (_students_cpu_seconds() - spent) / _STANDS_STILL_SECONDS
+    return len(rows(folder)) == known and busy < _BUSY_SHARE
+
+
+def _students_cpu_seconds() -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in _ours("ray::RayTrainWorker"))
 
 
 def _newest(title: str) -> int:
