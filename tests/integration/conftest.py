@@ -95,7 +95,7 @@ def killed(bench, watching):
     watched = ["observe.gradients_every=4", "observe.grace_seconds=20"]
     process = bench.start("killed", "teacher.replicas=2", "data.workers=1", *goals, *watched)
     wait_for_step(folder, 2, process)
-    kill_one_at_work("ray::TeacherReplica", folder)
+    kill_one_at_work("ray::TeacherReplica", folder, process)
     wait_for_step(folder, 4, process)  # there is a checkpoint
     failed = partial(counted, folder, "dist_erase_teacher_failures_total")
     with held_when(lambda: failed() >= 1, "ray::TeacherReplica", folder, process):

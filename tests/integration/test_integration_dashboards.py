@@ -27,7 +27,7 @@ PANELS = [(name, panel) for name in DASHBOARDS for panel in panels_of(DASHBOARDS
 MARKS = [
     (name, mark) for name in DASHBOARDS for mark in DASHBOARDS[name]["annotations"].get("list", [])
 ]
-LATE_SECONDS = 5.0  # until an event is in a snapshot, scraped, and at a step of the query
+LATE_SECONDS = 8.0  # until an event is in a snapshot, scraped, and at a step of the query
 VARIABLES = [
     (name, variable)
     for name in DASHBOARDS
@@ -58,8 +58,9 @@ class Watched:
         start = next(row["time"] for row in rows(folder)) - 5
         alive = f'dist_erase_heartbeat_timestamp_seconds{{run="{folder.name}",role="driver"}}'
         (driver,) = self.prometheus.over(alive, start, time.time(), 1)
-        # Two seconds later the last step has been written down and scraped.
-        now = steps(folder)[16]["time"] + 2.0
+        # By then the last step has been written down and scraped.
+        written = steps(folder)[16]["time"] + 2.0
+        now = next(at for at, _ in driver["values"] if at >= written)
         return Span(start=start, end=driver["values"][-1][0], now=now)
 
     def of(self, board):

@@ -22,6 +22,7 @@ from support.runs import (
     held,
     largest_difference,
     rows,
+    saved,
     steps,
     wait_for_step,
     wait_until,
@@ -34,7 +35,7 @@ pytestmark = [
     pytest.mark.skipif(_REASON is not None, reason=str(_REASON)),
 ]
 
-LOST_SECONDS = 90.0  # after so long the run has ended, or goes on elsewhere
+LOST_SECONDS = 240.0  # after so long the run has ended, or goes on elsewhere
 RAY = {
     # As docs/how-to-recover.md advises: 65 s until a host is called lost are some 15 s by these.
     "RAY_health_check_period_ms": "1000",
@@ -72,7 +73,7 @@ def test_a_launch_over_ssh_survives_a_cut_cable_on_fewer_hosts(
         launch = [sys.executable, str(ROOT / "launchers" / "deepspeed" / "launch.py")]
         launch += ["--hostfile", str(hostfile), "--no_ssh_check", "--master_addr", one.address]
         run = ["--config", str(light.config), "run.name=two-hosts", *sgd]
-        run += ["train.rank_timeout_seconds=10"]
+        run += ["train.rank_timeout_seconds=30"]
 
         both = ["--include", f"{one.address}:0@{two.address}:0"]
         process = one.start(*launch, *both, *run, cwd=ROOT, env=outside)
@@ -82,7 +83,10 @@ def test_a_launch_over_ssh_survives_a_cut_cable_on_fewer_hosts(
         output = finish(process, expect=75)
         assert time.monotonic() - cut < LOST_SECONDS
         assert f"{one.address}: rank 0: lost contact with the other ranks" in output
-        assert "step 4 is saved; the same command with --resume goes on, also on fewer" in output
+        newest = saved(folder)[-1]
+        assert 4 <= newest < 16
+        said = f"step {newest} is saved; the same command with --resume goes on, also on fewer"
+        assert said in output
         assert "Traceback" not in output
 
         logs = tmp_path / "logs"
@@ -91,7 +95,7 @@ def test_a_launch_over_ssh_survives_a_cut_cable_on_fewer_hosts(
         (log,) = logs.glob("*_rank0.log")
         assert "report.html" in log.read_text()
     starts = [row for row in rows(folder) if row.get("event") == "start"]
-    assert [row["step"] for row in starts] == [0, 4]
+    assert [row["step"] for row in starts] == [0, newest]
     assert "world size 1" in starts[1]["message"]
     assert largest_difference(folder, light_reference) <= 1e-6
 
@@ -146,7 +150,7 @@ def test_a_run_on_a_ray_cluster_over_hosts_leaves_one_and_loses_another(
         with held("ray::TeacherReplica"):  # no step is done until the notice has come through
             ray_on(second, head, {"student": 2}, short)
             node.send_signal(signal.SIGTERM)  # Kubernetes' word to a pod; Ray drains the node
-            time.sleep(6)
+            time.sleep(15)
         wait_until(lambda: len(events(folder, "start")) == 2, "it did not go on elsewhere")
         (drained,) = events(folder, "interrupted")
 

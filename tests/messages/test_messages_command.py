@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 def command(*arguments):
     return subprocess.run(
-        [str(BIN / "dist-erase"), *map(str, arguments)], capture_output=True, text=True, timeout=120
+        [str(BIN / "dist-erase"), *map(str, arguments)], capture_output=True, text=True, timeout=300
     )
 
 
@@ -45,7 +45,7 @@ def test_no_cluster_at_the_address(config, write, monkeypatch, address):
     started = time.monotonic()
     done = command("run", write(config), f"ray.address={address}")
     assert_one_line(done, "ray.address", f"at {address} (", ":1: ")
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 110  # Ray alone would try for 14 minutes
 
 
 def test_a_corrupt_training_image_stops_the_run_once(config, digits, spoil, ray_cluster):

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not INSTALLED, reason="no prometheus: apt instal
 def server(tmp_path):
     """Prometheus, started before any run."""
     (tmp_path / "its").mkdir()
-    with prometheus(tmp_path / "its", tmp_path / "runs", "200ms") as started:
+    with prometheus(tmp_path / "its", tmp_path / "runs", "1s") as started:
         yield started
 
 

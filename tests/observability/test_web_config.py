@@ -128,9 +128,9 @@ def test_a_password_is_hashed_once():
 
 
 def seconds(config, name, password):
-    began = time.monotonic()
+    began = time.thread_time()
     config.allows(header(name, password))
-    return time.monotonic() - began
+    return time.thread_time() - began
 
 
 def test_an_unknown_name_takes_as_long_as_a_known_one():

@@ -217,6 +217,7 @@ def test_a_run_is_followed_through_its_exporter_to_its_end(run, exporter, watch)
     run.metrics.end(3)
     closing = threading.Thread(target=exporter.close)
     closing.start()
+    assert exporter._ended.wait(10)
     # Prometheus has its last scrape at once; the exporter stays until who watches knows too.
     with urllib.request.urlopen(f"http://{exporter.address}/metrics", timeout=10) as answer:
         assert b"dist_erase_run_exit_code" in answer.read()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -15,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from support.ports import free_port
 
 MONITORING = Path(__file__).parents[2] / "monitoring"
 INSTALLED = shutil.which("prometheus") is not None
@@ -83,9 +84,7 @@ def prometheus(folder: Path, runs: Path, interval: str) -> Iterator[Prometheus]:
         assert shipped in text
         text = text.replace(shipped, quicker.format(interval=interval))
     config.write_text(text)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     log = folder / "prometheus.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(

@@ -10,9 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -26,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 TIMEOUT_SECONDS = 420
 _STANDS_STILL_SECONDS = 2.0
-_BUSY_SHARE = 0.2  # of one core, by all students
+_BUSY_SHARE = 0.3  # of one core, by all students; they look up four times a second
 _WRITTEN_SECONDS = 3.0  # snapshots of metrics are written every second
 
 
@@ -126,11 +125,14 @@ def kill_one(title: str) -> int:
     return pid
 
 
-def kill_one_at_work(title: str, folder: Path) -> None:
+def kill_one_at_work(title: str, folder: Path, process: subprocess.Popen[str]) -> None:
     """The same, but it is held until the run of `folder` waits for it: so it dies in mid-work."""
     pid = _newest(title)
     os.kill(pid, signal.SIGSTOP)
-    wait_until(partial(_students_wait, folder), "the run did not wait for it")
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not _students_wait(folder):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError(f"the run did not wait for it\n{process.communicate()[0]}")
     os.kill(pid, signal.SIGKILL)
 
 
@@ -139,7 +141,8 @@ def held(title: str) -> Iterator[None]:
     """Inside, all processes with such a title are stopped."""
     pids = [process.pid for process in _ours(title)]
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        with suppress(ProcessLookupError):  # gone since it was listed
+            os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
@@ -215,14 +218,18 @@ def largest_difference(one: Path, other: Path) -> float:
 
 def _students_wait(folder: Path) -> bool:
     """Whether no step ends for a while, and not because they compute or measure."""
-    known, spent = len(rows(folder)), _students_cpu_seconds()
+    known, spent, began = len(rows(folder)), _students_cpu_seconds(), time.monotonic()
     time.sleep(_STANDS_STILL_SECONDS)
-    busy = (_students_cpu_seconds() - spent) / _STANDS_STILL_SECONDS
+    busy = (_students_cpu_seconds() - spent) / (time.monotonic() - began)
     return len(rows(folder)) == known and busy < _BUSY_SHARE
 
 
 def _students_cpu_seconds() -> float:
-    return sum(sum(process.cpu_times()[:2]) for process in _ours("ray::RayTrainWorker"))
+    spent = 0.0
+    for process in _ours("ray::RayTrainWorker"):
+        with suppress(psutil.NoSuchProcess):
+            spent += sum(process.cpu_times()[:2])
+    return spent
 
 
 def _newest(title: str) -> int:

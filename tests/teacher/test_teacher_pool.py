@@ -160,6 +160,7 @@ def test_killed_replica_loses_no_answer_and_is_used_again(pool, batches, expecte
     victim = pool.replica_pids()[0]
     assert pool.replicas_up(60.0) == [True, True]
     client = client_of(pool)
+    os.kill(victim, signal.SIGSTOP)  # so that it dies with requests
     tickets = [client.submit(*batch) for batch in batches]
     os.kill(victim, signal.SIGKILL)
     for ticket, right in zip(tickets, expected, strict=True):
@@ -182,13 +183,13 @@ def ask_and_ping(client: PoolClient, batches: Batches, pool: TeacherPool) -> lis
 
 def test_hanging_replica_is_left_until_it_answers_again(pool, batches, expected):
     victim = pool.replica_pids()[0]
-    client = client_of(pool, timeout_seconds=1.0)
+    client = client_of(pool, timeout_seconds=4.0)
     with stopped([victim]):
         begin = time.monotonic()
         tickets = [client.submit(*batch) for batch in batches]
         for ticket, right in zip(tickets, expected, strict=True):
             assert_bit_equal(client.collect(ticket), right)
-        assert time.monotonic() - begin > 1.0
+        assert time.monotonic() - begin > 4.0
         stats = client.stats()
         assert stats.resubmitted >= 1
         assert stats.failures == {"late": stats.resubmitted}
@@ -227,7 +228,7 @@ def test_replicas_write_their_metrics(pool, metrics_folder, batches):
         ]
         return len(lines) == 1 and float(lines[0].split()[-1]) == pool.pongs()[1].pairs
 
-    wait_until(pairs_written, seconds=5.0)
+    wait_until(pairs_written, seconds=30.0)
 
 
 def groups_left() -> int:
@@ -246,7 +247,7 @@ def test_missing_resources_are_named_in_time_and_the_group_is_removed(ray_cluste
             metrics_folder=None,
             placement_seconds=1.0,
         )
-    assert time.monotonic() - begin < 3.0
+    assert time.monotonic() - begin < 20.0
     assert caught.value.where == "ray.teacher_resources"
     assert "2 teacher replicas with {CPU: 0.50, GPU: 2} each" in caught.value.problem
     assert "missing is GPU" in caught.value.problem

@@ -19,7 +19,7 @@ from dist_erase.orchestration.doctor.shards import shard_checks
 from dist_erase.orchestration.paths import absolute
 
 _HERE = "dist_erase.orchestration.doctor"
-_PROBE_SECONDS = 40.0
+_PROBE_SECONDS = 150.0  # more than its checks may take together
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,8 +29,8 @@ from dist_erase.orchestration.doctor.ray_address import host_and_port, token_her
 from dist_erase.orchestration.doctor.row import Check, Row, fail, ok, rows_of, warn
 from dist_erase.orchestration.doctor.versions import installed
 
-_OPEN_SECONDS = 8.0
-_NODE_SECONDS = 14.0
+_OPEN_SECONDS = 25.0
+_NODE_SECONDS = 30.0
 _CLOCKS_APART, _CLOCKS_FAR_APART = 1.0, 30.0
 _TOKENS = "https://docs.ray.io/en/latest/ray-security/token-auth.html"
 _BRING = (

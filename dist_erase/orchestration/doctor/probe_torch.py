@@ -20,8 +20,8 @@ from dist_erase.orchestration.doctor.needs import GB, Config, in_words, stored_p
 from dist_erase.orchestration.doctor.probes import read_asked, tell
 from dist_erase.orchestration.doctor.row import Check, Row, fail, ok, rows_of, warn
 
-_GROUP_SECONDS = 10.0
-_MODEL_SECONDS = 20.0
+_GROUP_SECONDS = 20.0
+_MODEL_SECONDS = 60.0
 _FETCH_SECONDS = 5.0
 
 
