@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,7 +54,9 @@ class _HelpersLater(ModuleType):
 def _real_helpers() -> ModuleType:
     if isinstance(sys.modules.get(_HELPERS), _HelpersLater):
         del sys.modules[_HELPERS]
-    return importlib.import_module(_HELPERS)
+    import torch._dynamo.utils as helpers
+
+    return helpers
 
 
 @contextmanager
