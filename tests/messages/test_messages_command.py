@@ -48,6 +48,7 @@ def test_no_cluster_at_the_address(config, write, monkeypatch, address):
     assert time.monotonic() - started < 110  # Ray alone would try for 14 minutes
 
 
+@pytest.mark.operations
 def test_a_corrupt_training_image_stops_the_run_once(config, digits, spoil, ray_cluster):
     shard = spoil(
         digits / "train/forget-000000.tar",

@@ -25,6 +25,7 @@ def save(folder: Path, step: int) -> None:
     (folder / "checkpoints" / f"step-{step:08d}-attempt-1").mkdir(parents=True)
 
 
+@pytest.mark.operations
 def test_a_node_that_does_not_come_again_is_no_bug(ray_cluster, tmp_path, monkeypatch):
     """As after the loss of the only node with room: a real Ray Train that cannot place workers."""
     monkeypatch.setenv(SECONDS, "1")
