@@ -51,9 +51,13 @@ class _HelpersLater(ModuleType):
         return getattr(_real_helpers(), name)
 
 
-def _real_helpers() -> ModuleType:
+def _end_stand_in() -> None:
     if isinstance(sys.modules.get(_HELPERS), _HelpersLater):
         del sys.modules[_HELPERS]
+
+
+def _real_helpers() -> ModuleType:
+    _end_stand_in()
     import torch._dynamo.utils as helpers
 
     return helpers
@@ -79,5 +83,4 @@ def _compiler_later() -> Iterator[None]:
         yield
     finally:
         torch.compiler.disable = at_once
-        if isinstance(sys.modules.get(_HELPERS), _HelpersLater):
-            del sys.modules[_HELPERS]
+        _end_stand_in()
