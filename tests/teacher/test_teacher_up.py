@@ -35,16 +35,15 @@ def wait_until_up_is(wanted, pool, *, late_seconds):
 
 
 def test_a_replica_with_a_long_queue_is_up(pool, client, make_samples):
-    many = make_samples(1024, 0)
+    many = make_samples(3072, 0)
     for _ in range(8):
         client.submit(many, None)
     seen, began = [], time.monotonic()
     while client.stats().in_flight:
-        seen.append(pool.replicas_up(0.5))
+        seen.append(pool.replicas_up(1.5))
         time.sleep(0.05)
-    assert time.monotonic() - began > 2 * 0.5
-    # Behind the queue it would be down from then on; this process may be late itself for once.
-    assert seen.count([True]) > len(seen) / 2
+    assert time.monotonic() - began > 2 * 1.5  # twice what is late, at the least
+    assert seen == [[True]] * len(seen)
 
 
 def test_one_that_does_not_come_back_from_a_request_is_down(
