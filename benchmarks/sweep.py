@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+STEPS_OF_A_CLASS = 33  # with 32 forget pairs: each pair is seen twice
 COMMAND = [str(Path(sys.executable).with_name("dist-erase"))]
 QUICKSTART, CIFAR100 = "configs/quickstart.yaml", "configs/cifar100/erase.yaml"
 ABLATION = {
@@ -39,14 +40,19 @@ ABLATION = {
 
 def main() -> None:
     """Parses the command line, runs, prints a Markdown table and the ratios as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["seeds", "ablation", "cifar100"])
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--source", help="folder with CIFAR-100's parquet files")
     parser.add_argument("--classes", default="apple,tulip,motorcycle")
     parser.add_argument("--counts", default="", help="also forget this many classes at once")
     parser.add_argument(
-        "--steps", type=int, help="train.max_steps of cifar100 (default: its file's)"
+        "--steps",
+        type=int,
+        help="train.max_steps of cifar100 (default: its file's; several classes: "
+        f"{STEPS_OF_A_CLASS} for each, 100 at least)",
     )
     parser.add_argument("--short", action="store_true")
     options = parser.parse_args()
@@ -101,9 +107,15 @@ def cifar_runs(
             )
         ]
         title = f"{name}, seed {seed}" if count == 1 else f"{count} classes, seed {seed}"
-        overrides = [f"seed={seed}", f"data.classes={data}/classes.json", *shards, *length]
+        steps = length or grown(count)
+        overrides = [f"seed={seed}", f"data.classes={data}/classes.json", *shards, *steps]
         rows.append(erase(CIFAR100, f"cifar100-{name}-{count}-seed{seed}", overrides, title=title))
     return rows
+
+
+def grown(count: int) -> list[str]:
+    """What is not read is not forgotten: more classes take more steps."""
+    return [f"train.max_steps={max(100, STEPS_OF_A_CLASS * count)}"] if count > 1 else []
 
 
 def erase(config: str, run: str, overrides: list[str], *, title: str = "") -> dict[str, Any]:

@@ -70,14 +70,18 @@ class FrozenClip:
         return torch.cat(parts)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """Embeds captions: int64 [n, L] to L2-normalised float32 [n, D] on the CPU."""
+        """Embeds captions: int64 [n, L] to L2-normalised float32 [n, D] on the CPU.
+
+        Equal captions go through the tower once.
+        """
+        distinct, place = torch.unique(tokens, dim=0, return_inverse=True)
         parts = []
-        for chunk in torch.split(tokens, self._micro_batch):
+        for chunk in torch.split(distinct, self._micro_batch):
             with torch.inference_mode(), self._autocast():
                 text = self._model.encode_text(chunk.to(self._device), normalize=True)
             parts.append(text.float().cpu())
         # Inference tensors cannot enter autograd, and these become constants of a loss.
-        return torch.cat(parts).clone()
+        return torch.cat(parts)[place]
 
     def _encode_image(self, images: Tensor) -> Tensor:
         with torch.inference_mode(), self._autocast():

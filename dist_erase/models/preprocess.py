@@ -55,7 +55,13 @@ def _spec(config: dict[str, Any]) -> ImageSpec:
 
 
 def normalise(images_nCHW: Tensor, spec: ImageSpec, device: torch.device) -> Tensor:
-    """uint8 [n, 3, H, W] to float32 on `device`: (x / 255 - mean) / std per channel."""
+    """uint8 [n, 3, H, W] to float32 on `device`: (x / 255 - mean) / std per channel.
+
+    In memory the channels lie innermost (`torch.channels_last`): convolutions run up to twice as
+    fast so, and ViTs do not mind. Weights stay as they are, because DeepSpeed's broadcast and
+    flattening want them contiguous.
+    """
     mean = torch.tensor(spec.mean, device=device).view(1, 3, 1, 1)
     std = torch.tensor(spec.std, device=device).view(1, 3, 1, 1)
-    return (images_nCHW.to(device, non_blocking=True).float() / 255 - mean) / std
+    pixels = images_nCHW.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+    return (pixels.float() / 255 - mean) / std

@@ -58,15 +58,20 @@ def teacher(share: float, rows: Sequence[Row], facts: Facts | None) -> str:
     More replicas help when all are busy: the ranks together have at least one request under way
     for each. Otherwise replicas idle, and asking further ahead helps.
     """
-    pool = None if facts is None else facts.teacher
-    if pool is None:
+    if facts is None or facts.world is None:
         return "more teacher.replicas help a pool that has no idle one, which is not known here"
+    pool = facts.teacher
+    if pool is None:
+        return (
+            "each rank asks its own copy (teacher.kind=local); a pool on cores or GPUs that are "
+            "idle would answer beside the step"
+        )
     up = sum(pool.up.values())
     if up < len(pool.up):
         verb = "is" if len(pool.up) - up == 1 else "are"
         return f"{len(pool.up) - up} of {len(pool.up)} replicas {verb} down"
     waiting = [r["teacher"]["in_flight"] for r in rows if "in_flight" in r.get("teacher", {})]
-    if not waiting or facts is None or facts.world is None:
+    if not waiting:
         return "more teacher.replicas help if none is idle, which is not known here"
     in_flight = facts.world * sum(waiting) / len(waiting)
     if in_flight < up:
