@@ -31,10 +31,10 @@ from dist_erase.batch import (
 from dist_erase.config.data import MAX_PIXELS
 from dist_erase.config.train import AugmentConfig
 from dist_erase.data.handover import PREFETCH, ImageSlots
-from dist_erase.data.order import share
 from dist_erase.data.processes import begin_child, forkserver, main_hidden
 from dist_erase.data.quarantine import Quarantine
 from dist_erase.data.sample import Tokenizer
+from dist_erase.data.sharing import share
 from dist_erase.data.stream import PairSettings, PartMaker, StreamPlan
 from dist_erase.data.watchdog import Watchdog, answer_in
 from dist_erase.errors import UserError

@@ -19,10 +19,11 @@ from dist_erase.config.train import AugmentConfig
 from dist_erase.data.augment import apply_view, drawn_views
 from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.draws import CAPTION, REPLACEMENT, draw
-from dist_erase.data.order import Order, share
+from dist_erase.data.order import Order
 from dist_erase.data.read import BlockCache, BlockReader
 from dist_erase.data.sample import Pair, Tokenizer, collate, decode_pair
 from dist_erase.data.set_index import SetIndex
+from dist_erase.data.sharing import share
 from dist_erase.errors import BadSampleError, UserError
 
 _MAX_ATTEMPTS = 100

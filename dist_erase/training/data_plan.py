@@ -13,12 +13,13 @@ from dist_erase.config.sizes import parse_size
 from dist_erase.config.source import SourceConfig
 from dist_erase.data.captions import CaptionPlan, read_class_names
 from dist_erase.data.index import index_set
-from dist_erase.data.order import Order, allowed_worlds, check_world, choose_streams
+from dist_erase.data.order import Order
 from dist_erase.data.overlap import find_overlap, refuse_overlap
 from dist_erase.data.pairs import StreamPlan
 from dist_erase.data.sample import Tokenizer
 from dist_erase.data.scan import iterate_set
 from dist_erase.data.set_index import SetIndex
+from dist_erase.data.sharing import allowed_worlds, check_world, choose_streams
 from dist_erase.data.source import SourceSettings
 
 _FLOOR_RETAIN_PAIRS = 4096  # DESIGN section 2

@@ -6,7 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from dist_erase.data.order import Order, allowed_worlds, check_world, choose_streams
+from dist_erase.data.order import Order
+from dist_erase.data.sharing import allowed_worlds, check_world, choose_streams
 from dist_erase.errors import UserError
 
 

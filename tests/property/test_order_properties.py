@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dist_erase.data.draws import BLOCKS, SAMPLES, draw, permutation
-from dist_erase.data.order import Order, allowed_worlds, share
+from dist_erase.data.order import Order
+from dist_erase.data.sharing import allowed_worlds, share
 
 
 @st.composite

@@ -21,8 +21,9 @@ from dist_erase.config.train import AugmentConfig
 from dist_erase.data.captions import CaptionPlan
 from dist_erase.data.digest import batch_digest
 from dist_erase.data.index import index_set
-from dist_erase.data.order import Order, allowed_worlds
+from dist_erase.data.order import Order
 from dist_erase.data.set_index import SetIndex
+from dist_erase.data.sharing import allowed_worlds
 from dist_erase.data.stream import PairSettings, PartMaker, StreamPlan
 
 SPEC = ImageSpec(height=4, width=4, mean=(0.5,) * 3, std=(0.5,) * 3)

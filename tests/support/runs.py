@@ -111,11 +111,11 @@ def saved(folder: Path) -> list[int]:
 
 def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> None:
     """Waits until `step` is done."""
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while max(steps(folder), default=0) < step:
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise AssertionError(f"step {step} was not reached\n{process.communicate()[0]}")
-        time.sleep(0.05)
+
+    def reached() -> bool:
+        return max(steps(folder), default=0) >= step
+
+    wait_until(reached, f"step {step} was not reached", process)
 
 
 def kill_one(title: str) -> int:
@@ -129,10 +129,7 @@ def kill_one_at_work(title: str, folder: Path, process: subprocess.Popen[str]) -
     """The same, but it is held until the run of `folder` waits for it: so it dies in mid-work."""
     pid = _newest(title)
     os.kill(pid, signal.SIGSTOP)
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not _students_wait(folder):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise AssertionError(f"the run did not wait for it\n{process.communicate()[0]}")
+    wait_until(lambda: _students_wait(folder), "the run did not wait for it", process)
     os.kill(pid, signal.SIGKILL)
 
 
@@ -170,12 +167,24 @@ def held_when(
                 return
 
 
-def wait_until(ready: Callable[[], bool], otherwise: str) -> None:
-    """Until `ready` says so; AssertionError with `otherwise` if it never does."""
+def wait_until(
+    ready: Callable[[], bool], otherwise: str, process: subprocess.Popen[str] | None = None
+) -> None:
+    """Until `ready` says so.
+
+    AssertionError with `otherwise` and all that the process said if it does not, while there is
+    time and the process runs.
+    """
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not ready():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.1)
+    while True:
+        over = time.monotonic() > deadline or (process is not None and process.poll() is not None)
+        if ready():
+            return
+        if over and process is not None:
+            process.kill()  # one that hangs would never end its output
+            otherwise = f"{otherwise}\n{process.communicate()[0]}"
+        assert not over, otherwise
+        time.sleep(0.05)
 
 
 def counted(folder: Path, family: str) -> float:
