@@ -1,4 +1,4 @@
-"""A block of a shard is a tar stream: webdataset's own stages behind our reads."""
+"""A block of a shard is a tar stream: webdataset's stages behind our reads (see `expand`)."""
 
 from __future__ import annotations
 

@@ -63,8 +63,8 @@ def teacher(share: float, rows: Sequence[Row], facts: Facts | None) -> str:
     pool = facts.teacher
     if pool is None:
         return (
-            "each rank asks its own copy (teacher.kind=local); a pool on cores or GPUs that are "
-            "idle would answer beside the step"
+            "each rank asks its own copy; a pool (on Ray, teacher.kind=pool) on cores or GPUs that "
+            "are idle would answer beside the step"
         )
     up = sum(pool.up.values())
     if up < len(pool.up):

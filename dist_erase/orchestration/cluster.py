@@ -85,6 +85,7 @@ def check_room(config: RunConfig) -> None:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     teachers, workers = homeless(config, nodes)
     if not teachers + workers:
+        _check_room_to_measure(config, nodes)
         return
     asked, present = _sums(config), ray.cluster_resources()
     lacks = ", ".join(
@@ -98,6 +99,22 @@ def check_room(config: RunConfig) -> None:
         f"{len(nodes)} nodes).",
         "Lower ray.workers, teacher.replicas, ray.resources_per_worker or ray.teacher_resources, "
         "or add nodes.",
+    )
+
+
+def _check_room_to_measure(config: RunConfig, nodes: Sequence[Bundle]) -> None:
+    """Measuring asks for what a replica does; without a pool nothing else shows that it fits."""
+    asked = config.ray.teacher_resources
+    if any(_how_often(_parts(asked), node, 1) for node in map(_parts, nodes)):
+        return
+    lacks = ", ".join(
+        f"{name}: {amount:g} asked, at most {max(node.get(name, 0) for node in nodes):g} on a node"
+        for name, amount in asked.items()
+    )
+    raise UserError(
+        "ray.teacher_resources",
+        f"no node has room to measure the models, before and after training ({lacks}).",
+        "Lower ray.teacher_resources, or add a node.",
     )
 
 
@@ -159,6 +176,12 @@ def wait_for_room(
     """
     seconds = max(seconds, config.ray.autoscale_seconds)
     if _placed(bundles(config), seconds, check):
+        if not _placed([config.ray.teacher_resources], seconds, check):
+            raise UserError(
+                "ray.teacher_resources",
+                f"no node had room to measure the models within {seconds:g} s.",
+                "End what else runs on the cluster, lower ray.teacher_resources, or add nodes.",
+            )
         return
     free, present = ray.available_resources(), ray.cluster_resources()
     lacks = ", ".join(

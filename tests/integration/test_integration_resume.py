@@ -45,6 +45,13 @@ def test_the_deepspeed_launcher_resumes_a_ray_run(bench, killed, reference, digi
     assert_close_to(bench.folder("launcher"), reference[0], digits, after=4)
 
 
+def test_one_worker_on_ray_resumes_a_run_of_two(bench, killed, reference, digits):
+    bench.cut("killed", 12, "fewer")
+    bench.run("fewer", "--resume", "ray.workers=1")
+    assert min(steps(bench.folder("fewer"))) == 13
+    assert_close_to(bench.folder("fewer"), reference[0], digits, after=12)
+
+
 def start(command):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

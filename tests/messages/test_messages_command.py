@@ -1,5 +1,6 @@
 """The same through the real command: exit code 2, one line, no traceback."""
 
+import json
 import re
 import subprocess
 import time
@@ -7,10 +8,6 @@ from pathlib import Path
 
 import pytest
 from support.runs import BIN
-
-from dist_erase.config.run import RunConfig
-from dist_erase.errors import UserError
-from dist_erase.orchestration.ray_job import run_on_ray
 
 pytestmark = pytest.mark.integration
 
@@ -49,16 +46,18 @@ def test_no_cluster_at_the_address(config, write, monkeypatch, address):
 
 
 @pytest.mark.operations
-def test_a_corrupt_training_image_stops_the_run_once(config, digits, spoil, ray_cluster):
+def test_a_corrupt_training_image_stops_the_run_once(config, write, digits, spoil, ray_cluster):
     shard = spoil(
         digits / "train/forget-000000.tar",
         lambda name, data: b"\xff\xd8 no image" if name.endswith(".jpg") else data,
     )
     config["data"]["forget"]["shards"] = str(shard)
-    with pytest.raises(UserError) as caught:
-        run_on_ray(RunConfig.model_validate(config), resume=False, overwrite=False)
-    assert shard.name in str(caught.value)
-    assert "max_corrupt_fraction" in str(caught.value)
+    done = command("run", write(config), f"ray.address={ray_cluster}")
+    assert_one_line(done, shard.name, "data.max_corrupt_fraction")
+    run = Path(config["run"]["dir"], "spoilt")
+    assert not (run / "model").exists()
+    assert not (run / "report.json").exists()
+    assert json.loads((run / "end.json").read_text())["exit_code"] == 2
 
 
 def test_a_dry_run_says_what_would_happen(config, write, ray_cluster):

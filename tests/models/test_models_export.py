@@ -69,7 +69,7 @@ def test_open_clip_loads_what_was_exported_and_embeds_as_the_student(path, tmp_p
     images, tokens = pairs
     out = model.eval()(normalise(images, image_spec(model), torch.device("cpu")), tokens)
     image, text, scale, bias = student.eval()(images, tokens)
-    # 1e-6: the student's images lie channels-last in memory.
+    # 1e-6: the student embeds captions in another order.
     torch.testing.assert_close(out["image_features"], image, rtol=0, atol=1e-6)
     torch.testing.assert_close(out["text_features"], text, rtol=0, atol=1e-6)
     assert out["logit_scale"] == scale
@@ -95,6 +95,19 @@ def test_the_teacher_loads_it_and_has_the_same_fingerprint(tmp_path):
     )
     assert clip.fingerprint == expected
     assert clip.logit_bias == student.clip.logit_bias.item()
+
+
+def test_captions_that_repeat_get_their_own_embeddings_back(tmp_path):
+    folder = export(make_student(MODELS[0]), tmp_path / "model")
+    config = ModelConfig(architecture=str(MODELS[0]), pretrained=f"local-dir:{folder}")
+    clip = load_frozen(config, dtype="fp32", device="cpu", micro_batch=4)
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    draw = torch.Generator().manual_seed(2)
+    captions = torch.randint(1, 49408, (7, 16), generator=draw)
+    tokens = captions[[3, 0, 3, 6, 1, 1, 5, 2, 4, 0, 6]]  # 7 distinct: two micro-batches
+    with torch.no_grad():
+        expected = [model.eval().encode_text(row[None], normalize=True)[0] for row in tokens]
+    torch.testing.assert_close(clip.encode_text(tokens), torch.stack(expected), rtol=0, atol=1e-6)
 
 
 def test_a_folder_is_replaced_whole(tmp_path):

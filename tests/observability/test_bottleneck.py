@@ -75,7 +75,7 @@ def test_more_data_workers_are_not_advised_where_they_idle_themselves():
         (facts(), 0, "replicas are idle meanwhile (0.0 requests under way for 2), so a larger"),
         (facts(up=(True, False)), 2, "1 of 2 replicas is down"),
         (facts(), None, "more teacher.replicas help if none is idle, which is not known here"),
-        (facts(up=()), 2, "each rank asks its own copy (teacher.kind=local); a pool on cores or"),
+        (facts(up=()), 2, "each rank asks its own copy; a pool (on Ray, teacher.kind=pool) on"),
         (None, 2, "more teacher.replicas help a pool that has no idle one, which is not known"),
     ],
 )

@@ -4,7 +4,11 @@ import time
 from pathlib import Path
 
 import pytest
-from ray.util.placement_group import placement_group_table, remove_placement_group
+from ray.util.placement_group import (
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 
 from dist_erase.config.load import load_config
 from dist_erase.config.run import RunConfig
@@ -60,6 +64,24 @@ def test_whoever_waits_may_be_called_off(ray_cluster):
     with pytest.raises(InterruptedError):
         wait_for_room(wanted, check=end)
     assert time.monotonic() - start < 5
+
+
+def test_what_measures_the_models_must_find_room_where_no_pool_shows_that_it_does(ray_cluster):
+    alone = ["teacher.kind=local", "ray.workers=1"]
+    said, seconds = refusal(check_room, config(*alone, 'ray.teacher_resources={"CPU":5}'))
+    assert "no node has room to measure the models" in said
+    assert "CPU: 5 asked, at most 4 on a node" in said
+    assert seconds < 5
+    wanted = config(*alone, 'ray.teacher_resources={"CPU":4}')
+    check_room(wanted)
+    others = placement_group([{"CPU": 1}])
+    try:
+        assert others.wait(10)
+        said, seconds = refusal(wait_for_room, wanted, seconds=2)
+    finally:
+        remove_placement_group(others)
+    assert "no node had room to measure the models within 2 s" in said
+    assert seconds < 10
 
 
 def test_a_run_that_fits_is_let_in(ray_cluster):

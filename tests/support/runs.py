@@ -181,10 +181,21 @@ def wait_until(
         if ready():
             return
         if over and process is not None:
-            process.kill()  # one that hangs would never end its output
-            otherwise = f"{otherwise}\n{process.communicate()[0]}"
+            otherwise = f"{otherwise}\n{_last_words(process)}"
         assert not over, otherwise
         time.sleep(0.05)
+
+
+def _last_words(process: subprocess.Popen[str]) -> str:
+    """All that it said; its children are killed with it, since they keep the pipe open."""
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+    process.kill()
+    with suppress(subprocess.TimeoutExpired):
+        return process.communicate(timeout=30)[0]
+    return "(its output does not end)"
 
 
 def counted(folder: Path, family: str) -> float:
