@@ -16,6 +16,7 @@ from dist_erase.orchestration.no_place import no_place, time_to_start
 from dist_erase.orchestration.outcome import OUTCOME, user_error
 from dist_erase.orchestration.train_entry import Sealed, train_on_rank
 
+PLACES_CLEANER = "PlacementGroupCleanerCallback"  # Ray Train's own
 _CONTROLLER_FAILURES = 2  # Ray's default is to try an infeasible worker group for ever
 # A node often outlives the moment that was announced; a checkpoint half written needs seconds.
 _PREEMPTION_GRACE_SECONDS = 10.0
@@ -68,7 +69,17 @@ def fit(config: RunConfig, folder: Path, metrics_at: Path, teachers: Sequence[An
 
 
 class _Trainer(TorchTrainer):  # type: ignore[misc]  # Ray ships no types
-    """Leaves Ctrl-C to the driver: Ray's own handler would end it with exit code 0."""
+    """Leaves Ctrl-C to the driver, and the workers' places to Ray's core."""
 
     def _register_sigint_handler(self, controller: Any) -> None:
-        pass
+        """Without one: Ray's would end the driver with exit code 0."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        """Without the actor that frees the workers' places when the controller has died.
+
+        It asks the cluster that `auto` finds on its machine. Where that is another one, which does
+        not know the controller, it takes it for dead and kills the workers. Ray's core frees the
+        places too, as soon as the driver, which ends with the controller, has ended.
+        """
+        callbacks = super()._create_default_callbacks()
+        return [each for each in callbacks if type(each).__name__ != PLACES_CLEANER]
