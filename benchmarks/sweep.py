@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-STEPS_OF_A_CLASS = 30  # of 64 forget pairs: each pair is seen about four times
+STEPS_OF_A_CLASS = 24  # of 64 forget pairs: each pair is seen about three times
 COMMAND = [str(Path(sys.executable).with_name("dist-erase"))]
 QUICKSTART, CIFAR100 = "configs/quickstart.yaml", "configs/cifar100/erase.yaml"
 ABLATION = {
