@@ -53,12 +53,9 @@ def main() -> None:
     bare = bare_step(load_config(Path(options.config), options.overrides, RunConfig).config, steps)
     print(f"bare PyTorch loop  {bare:.3f} s a step")
     ours = our_steps(options.config, options.overrides, steps)
-    for phase, seconds in ours.items():
-        print(
-            f"dist-erase run     {seconds:.3f} s a step"
-            if phase == "step"
-            else f"  {phase} {seconds:.3f}"
-        )
+    print(f"dist-erase run     {ours['step']:.3f} s a step, by phase")
+    for phase in sorted(ours.keys() - {"step"}):
+        print(f"  {phase:17}{ours[phase]:.3f}")
     print(json.dumps({"ratios": {"step_vs_bare_loop": ours["step"] / bare}}))
 
 
@@ -142,8 +139,8 @@ def default_objective(
     targets = equal / equal.sum(1, keepdim=True)
     retention = (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
     consistency = sum(
-        F.kl_div(new.log_softmax(1), old.log_softmax(1), reduction="batchmean", log_target=True)
-        for new, old in ((logits, old_logits), (logits.T, old_logits.T))
+        F.kl_div(ours.log_softmax(1), theirs.log_softmax(1), reduction="batchmean", log_target=True)
+        for ours, theirs in ((logits, old_logits), (logits.T, old_logits.T))
     )
     anchor = ((image - old_image) ** 2).sum(1).mean() + ((text - old_text) ** 2).sum(1).mean()
     return (
@@ -154,7 +151,7 @@ def default_objective(
     )
 
 
-def draw(samples: Samples, n: int) -> tuple[Tensor, Tensor, Any]:
+def draw(samples: Samples, n: int) -> tuple[Tensor, Tensor, Tensor]:
     """Draws n pairs: images, tokens, caption ids."""
     chosen = torch.randint(len(samples), (n,))
     return samples.images[chosen], samples.tokens[chosen], samples.caption_ids[chosen]

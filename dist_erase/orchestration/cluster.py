@@ -176,7 +176,8 @@ def wait_for_room(
     """
     seconds = max(seconds, config.ray.autoscale_seconds)
     if _placed(bundles(config), seconds, check):
-        if not _placed([config.ray.teacher_resources], seconds, check):
+        # A pool's replicas have shown it: measuring asks for what one of them does.
+        if not _replicas(config) and not _placed([config.ray.teacher_resources], seconds, check):
             raise UserError(
                 "ray.teacher_resources",
                 f"no node had room to measure the models within {seconds:g} s.",
