@@ -20,6 +20,7 @@ from rich.console import Console
 
 from dist_erase.config.load import load_config
 from dist_erase.config.run import RunConfig
+from dist_erase.cpu_memory import keep_freed_memory
 from dist_erase.distributed.context import RankContext, limit_waits
 from dist_erase.errors import (
     EXIT_DONE,
@@ -93,6 +94,8 @@ def _run(config: RunConfig, options: argparse.Namespace, sigterm: Sigterm, word:
     launcher = Launcher()
     device = _device()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // _local_world()))
+    if device.type == "cpu":
+        keep_freed_memory()
     backend = "nccl" if device.type == "cuda" else "gloo"
     join_ranks(backend, seconds=config.train.rank_timeout_seconds)
     limit_waits(_START_SECONDS)

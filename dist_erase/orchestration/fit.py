@@ -12,6 +12,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from dist_erase.config.run import RunConfig
+from dist_erase.cpu_memory import KEPT_IN_ALL_THREADS
 from dist_erase.orchestration.no_place import no_place, time_to_start
 from dist_erase.orchestration.outcome import OUTCOME, user_error
 from dist_erase.orchestration.train_entry import Sealed, train_on_rank
@@ -47,6 +48,7 @@ def fit(config: RunConfig, folder: Path, metrics_at: Path, teachers: Sequence[An
         run_config=RayRunConfig(
             name=config.run.name,
             storage_path=str(folder / "ray"),
+            worker_runtime_env={} if use_gpu else {"env_vars": KEPT_IN_ALL_THREADS},
             failure_config=FailureConfig(
                 max_failures=config.ray.max_failures,
                 controller_failure_limit=_CONTROLLER_FAILURES,

@@ -11,6 +11,7 @@ from typing import Any
 
 from dist_erase.config.model import LOCAL_DIR, ModelConfig
 from dist_erase.config.run import PretrainConfig
+from dist_erase.cpu_memory import keep_freed_memory
 from dist_erase.evaluation.suite import measure
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.snapshot import SnapshotWriter
@@ -107,6 +108,8 @@ def _pretrain(config: PretrainConfig, overwrite: bool) -> Pretrained:
 def _train(recipe: Recipe, folder: Path, metrics_at: Path, sigterm: Sigterm) -> Outcome:
     metrics = Metrics(run=folder.name, role="student", rank=0)
     with single_rank(lambda: sigterm.asked() or stop_requested(folder)) as context:
+        if context.device.type == "cpu":
+            keep_freed_memory()
         snapshots = SnapshotWriter(metrics, metrics_at)
         try:
             return train(recipe, folder=folder, context=context, teacher=None, metrics=metrics)

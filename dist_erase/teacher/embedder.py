@@ -6,6 +6,7 @@ import time
 
 import torch
 
+from dist_erase.cpu_memory import keep_freed_memory
 from dist_erase.errors import UserError
 from dist_erase.models.frozen import FrozenClip, load_frozen
 from dist_erase.observability.device import record_device_memory
@@ -26,6 +27,8 @@ class Embedder:
     def __init__(self, spec: ReplicaSpec, metrics: Metrics) -> None:
         torch.set_num_threads(spec.threads)
         self._device = torch.device(spec.device)
+        if self._device.type == "cpu":
+            keep_freed_memory()
         self._metrics = metrics
         self._clip = _load(spec)
         self.pairs = 0
