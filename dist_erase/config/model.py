@@ -30,3 +30,8 @@ class ScratchModelConfig(Section):
     architecture: str = Field(
         description="An open_clip architecture name, or the path of a model JSON."
     )
+    pretrained: str | None = Field(
+        None,
+        description="Weights to begin with, as for `run`; null = from scratch. A checkpoint file "
+        "may come from the same model at another image size.",
+    )

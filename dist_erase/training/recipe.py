@@ -126,14 +126,14 @@ def recipe_for_run(config: RunConfig, data: DataPlan) -> Recipe:
 
 
 def recipe_for_pretrain(config: PretrainConfig, data: DataPlan) -> Recipe:
-    """Contrastive training from scratch: the Retention Module alone, everything trainable."""
+    """Contrastive training: the Retention Module alone, everything trainable."""
     with quick_imports():
         from dist_erase.models.resolve import resolve
 
     return Recipe(
         run=config.run.name,
         seed=config.seed,
-        source=resolve(config.model.architecture, None),
+        source=resolve(config.model.architecture, config.model.pretrained),
         data=data,
         train=config.train,
         towers="both",

@@ -7,14 +7,21 @@ import socket
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from support.runs import ROOT, tree
 
+from dist_erase.config.model import ScratchModelConfig
 from dist_erase.config.run import PretrainConfig
 from dist_erase.errors import UserError
+from dist_erase.models.preprocess import image_spec
+from dist_erase.models.resolve import build, resolve
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.pretrain_job import pretrain
-from dist_erase.orchestration.run_folder import alone, claim
+from dist_erase.orchestration.run_folder import alone, claim, index_cache
 from dist_erase.training.attempts import count_attempt
+from dist_erase.training.data_plan import plan_pretrain
+from dist_erase.training.recipe import recipe_for_pretrain
 
 
 @pytest.fixture
@@ -72,3 +79,28 @@ def test_a_model_is_not_lost_to_a_pretraining_that_cannot_begin(config, done):
         with pytest.raises(UserError, match="cannot listen on"):
             pretrain(config.model_copy(update={"observe": observe}), overwrite=True)
     assert tree(done) == before
+
+
+def test_pretraining_may_begin_with_weights_of_another_image_size(config, tmp_path):
+    tiny = json.loads((ROOT / "configs/models/tiny.json").read_text())
+    tiny["vision_cfg"]["image_size"] *= 2
+    larger = tmp_path / "larger.json"
+    larger.write_text(json.dumps(tiny))
+    given = build(resolve(config.model.architecture, None))
+    save_file(given.state_dict(), tmp_path / "given.safetensors")
+
+    model = ScratchModelConfig(
+        architecture=str(larger), pretrained=str(tmp_path / "given.safetensors")
+    )
+    config = config.model_copy(update={"model": model})
+    recipe = recipe_for_pretrain(config, plan_pretrain(config, index_cache(config)))
+
+    begun = build(recipe.source)
+    assert image_spec(begun).width == 2 * image_spec(given).width
+    changed = {
+        name
+        for name, weight in begun.state_dict().items()
+        if weight.shape != given.state_dict()[name].shape
+        or not torch.equal(weight, given.state_dict()[name])
+    }
+    assert changed == {"visual.positional_embedding"}
