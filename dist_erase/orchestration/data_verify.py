@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dist_erase.batch import ImageSpec
-from dist_erase.config.model import ModelConfig
 from dist_erase.data.counting import Progress
 from dist_erase.data.indexing import IndexedSet
 from dist_erase.data.verify import (
@@ -110,7 +109,7 @@ def size_of_images(chosen: ChosenSets) -> ImageSpec:
         from dist_erase.models.preprocess import image_spec_of
         from dist_erase.models.resolve import resolve
 
-    pretrained = chosen.model.pretrained if isinstance(chosen.model, ModelConfig) else None
+    pretrained = chosen.model.pretrained
     try:
         return image_spec_of(resolve(chosen.model.architecture, pretrained))
     except UserError:  # a model that is yet to be trained or fetched does not matter for shards

@@ -7,7 +7,7 @@ import math
 import os
 from pathlib import Path
 
-from dist_erase.config.model import LOCAL_DIR, ModelConfig
+from dist_erase.config.model import LOCAL_DIR
 from dist_erase.config.run import NamedRunConfig, PretrainConfig, RunConfig
 
 Config = RunConfig | PretrainConfig
@@ -54,7 +54,7 @@ def _image_side(architecture: str) -> int | None:
 
 def weights_path(config: Config) -> Path | None:
     """The file or folder of the original model's weights; None for a tag, or from scratch."""
-    pretrained = config.model.pretrained if isinstance(config.model, ModelConfig) else None
+    pretrained = config.model.pretrained
     if pretrained is None:
         return None
     if pretrained.startswith(LOCAL_DIR):

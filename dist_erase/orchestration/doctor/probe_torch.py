@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import torch
 import torch.distributed as dist
 
-from dist_erase.config.model import ModelConfig
 from dist_erase.config.run import RunConfig
 from dist_erase.data.source.attempts import within
 from dist_erase.orchestration.doctor.disk import space_row
@@ -104,7 +103,7 @@ def check_model(config: Config) -> Iterator[Row]:
     # Not above: open_clip takes seconds, and the devices are known before.
     from dist_erase.models.resolve import resolve
 
-    pretrained = config.model.pretrained if isinstance(config.model, ModelConfig) else None
+    pretrained = config.model.pretrained
     source = resolve(config.model.architecture, pretrained)
     yield ok("model", f"open_clip knows {source.name} {source.pretrained or ''}".strip())
     if source.pretrained is not None and not Path(source.pretrained).is_file():
