@@ -24,7 +24,7 @@ class ModelConfig(Section):
     )
 
 
-class ScratchModelConfig(Section):
+class PretrainModelConfig(Section):
     """The model that `pretrain` makes."""
 
     architecture: str = Field(

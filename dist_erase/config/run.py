@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from dist_erase.config.data import DataConfig, PretrainDataConfig, check_class_names, check_pipes
-from dist_erase.config.model import ModelConfig, ScratchModelConfig
+from dist_erase.config.model import ModelConfig, PretrainModelConfig
 from dist_erase.config.objective import ObjectiveConfig
 from dist_erase.config.secrets import public, secret_in
 from dist_erase.config.section import Section
@@ -254,7 +254,7 @@ class PretrainConfig(Section):
 
     seed: int = Field(0, ge=0)
     run: NamedRunConfig = Field(default_factory=lambda: NamedRunConfig(name="original"))
-    model: ScratchModelConfig
+    model: PretrainModelConfig
     data: PretrainDataConfig
     train: PretrainTrainConfig = Field(default_factory=PretrainTrainConfig)
     evaluate: MeasureConfig = Field(default_factory=MeasureConfig)

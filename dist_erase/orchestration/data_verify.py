@@ -109,9 +109,8 @@ def size_of_images(chosen: ChosenSets) -> ImageSpec:
         from dist_erase.models.preprocess import image_spec_of
         from dist_erase.models.resolve import resolve
 
-    pretrained = chosen.model.pretrained
     try:
-        return image_spec_of(resolve(chosen.model.architecture, pretrained))
+        return image_spec_of(resolve(chosen.model.architecture, chosen.model.pretrained))
     except UserError:  # a model that is yet to be trained or fetched does not matter for shards
         return _USUAL
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dist_erase.config.data import MAX_PIXELS, StreamingConfig, named_sources
 from dist_erase.config.load import kind_of, load_config
-from dist_erase.config.model import ModelConfig, ScratchModelConfig
+from dist_erase.config.model import ModelConfig, PretrainModelConfig
 from dist_erase.config.run import NamedRunConfig, PretrainConfig, RunConfig
 from dist_erase.config.secrets import public
 from dist_erase.config.source import SourceConfig, pattern_problem, pipe_problem
@@ -66,7 +66,7 @@ class ChosenSets:
     seed: int
     classes_file: str | None
     max_pixels: int
-    model: ModelConfig | ScratchModelConfig | None
+    model: ModelConfig | PretrainModelConfig | None
 
     def captions(self, chosen: NamedSet) -> CaptionPlan:
         """The plan of a set's captions; UserError if class names are needed and not known."""

@@ -103,8 +103,7 @@ def check_model(config: Config) -> Iterator[Row]:
     # Not above: open_clip takes seconds, and the devices are known before.
     from dist_erase.models.resolve import resolve
 
-    pretrained = config.model.pretrained
-    source = resolve(config.model.architecture, pretrained)
+    source = resolve(config.model.architecture, config.model.pretrained)
     yield ok("model", f"open_clip knows {source.name} {source.pretrained or ''}".strip())
     if source.pretrained is not None and not Path(source.pretrained).is_file():
         yield _weights_of_tag(source.name, source.pretrained)
