@@ -34,6 +34,22 @@ class UserError(Exception):
         return f"{self.where}: {self.problem} {self.mend}"
 
 
+def refusal(error: BaseException) -> str | None:
+    """Names the file or store that the system refuses, and why; None if the error is another.
+
+    A full disk or a share that is gone is no bug, and what a run reads and writes is named then
+    (`storage.named`). An error without a name is none that we foresaw.
+    """
+    if not isinstance(error, OSError) or error.filename is None:
+        return None
+    return f"{error.filename}: {error.strerror}."
+
+
+def is_mendable(error: BaseException | None) -> bool:
+    """Whether a person can mend it: bad input, or what the system refused."""
+    return isinstance(error, UserError) or (error is not None and refusal(error) is not None)
+
+
 class BadSampleError(Exception):
     """The content of one sample cannot be used (never raised for a failed read).
 
@@ -96,3 +112,16 @@ class InterruptedRunError(Exception):
         """The one line that the user reads."""
         where = "" if self.step is None else f" at step {self.step}"
         return f"stopped{where} by {self.asked.words}; {self.go_on}"
+
+
+class OtherRankFailedError(Exception):
+    """Another rank ended by an error that is no lack of contact.
+
+    Args:
+        words: which one, and how.
+        exit_code: its own.
+    """
+
+    def __init__(self, words: str, exit_code: int = EXIT_BUG) -> None:
+        self.exit_code = exit_code
+        super().__init__(words)

@@ -1,15 +1,18 @@
-"""Whole files or none: atomic writes and checksums on a POSIX path."""
+"""Whole files or none: atomic writes, checksums and named refusals on a POSIX path."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 
 @contextmanager
@@ -24,6 +27,27 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Inside, one path is written. A full disk tells only what happened; this adds where.
+
+    Raises:
+        OSError: what the system refused, with a name. safetensors has its error as text only.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+    except SafetensorError as error:
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        if found is None:  # not refused by the system, so a bug
+            raise
+        code = int(found[1])
+        raise OSError(code, os.strerror(code), str(path)) from error
+
+
 def boot_id() -> str:
     """The same for all processes of a machine until it is started again; "" if unknown."""
     try:
@@ -34,7 +58,7 @@ def boot_id() -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Writes `text` (UTF-8) so that readers see the old file or the new one."""
-    with atomic_path(path) as temporary:
+    with named(path), atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

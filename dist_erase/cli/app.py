@@ -28,6 +28,7 @@ from dist_erase.errors import (
     EXIT_USER_ERROR,
     InterruptedRunError,
     UserError,
+    refusal,
 )
 
 # The modules of commands import torch, Ray and DeepSpeed inside their functions only, so that
@@ -89,10 +90,10 @@ def main() -> None:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(EXIT_USER_ERROR)
     except OSError as error:
-        if error.filename is None:
+        words = refusal(error)
+        if words is None:
             raise
-        # A file, disk or store that fails is not a bug, and reads name what failed.
-        sys.stderr.write(f"error: {error.filename}: {error.strerror}.\n")
+        sys.stderr.write(f"error: {words}\n")
         sys.exit(EXIT_USER_ERROR)
     except InterruptedRunError as error:
         sys.stderr.write(f"{error}\n")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dist_erase.batch import ImageSpec
 from dist_erase.models.resolve import CONFIG_FILE
-from dist_erase.storage import write_json
+from dist_erase.storage import named, write_json
 
 WEIGHTS_FILE = "open_clip_model.safetensors"
 
@@ -40,7 +40,8 @@ def export_model(
         name: (t.reshape(()) if name in scalar_names else t).detach().cpu().contiguous().clone()
         for name, t in state.items()
     }
-    save_file(tensors, str(temporary / WEIGHTS_FILE))
+    with named(folder):
+        save_file(tensors, str(temporary / WEIGHTS_FILE))
     preprocess_cfg = {
         "size": [spec.height, spec.width],
         "mean": list(spec.mean),

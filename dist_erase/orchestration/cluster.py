@@ -30,7 +30,7 @@ def cluster(config: RayConfig) -> Iterator[None]:
     """Inside, Ray is connected; an embedded cluster ends with the block.
 
     Raises:
-        UserError: there is no cluster at that address.
+        UserError: there is no cluster at that address, or one of another Ray or Python.
     """
     if ray.is_initialized():  # the caller's own cluster, as in a test session
         yield
@@ -44,6 +44,15 @@ def cluster(config: RayConfig) -> Iterator[None]:
             f"no Ray cluster answers at {config.address} ({' '.join(str(error).split())[:200]}).",
             "Start one with `ray start --head`, give its HOST:PORT, or set ray.address=local for "
             "an embedded one. For one that asks for a token, set RAY_AUTH_MODE=token here too.",
+        ) from None
+    except RuntimeError as error:
+        if not str(error).startswith("Version mismatch"):
+            raise
+        raise UserError(
+            "ray.address",
+            f"the cluster at {config.address} runs other versions "
+            f"({' '.join(str(error).split())[:300]}).",
+            "Install here the Ray and the Python that it runs.",
         ) from None
     try:
         yield

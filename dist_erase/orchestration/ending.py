@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from dist_erase.errors import (
     EXIT_STOPPED,
     EXIT_USER_ERROR,
     InterruptedRunError,
+    OtherRankFailedError,
     UserError,
+    refusal,
 )
 from dist_erase.observability.emit import Metrics
 from dist_erase.orchestration.run_folder import END
@@ -58,7 +60,8 @@ def ending(folder: Path, metrics: Metrics | None) -> Iterator[list[str]]:
     try:
         yield missed
     except BaseException as error:
-        _leave(folder, metrics, _ending_of(error))
+        with suppress(OSError):  # a full disk is what the error may be about
+            _leave(folder, metrics, _ending_of(error))
         raise
     words = "; ".join(f"goal missed: {goal}" for goal in missed)
     code = EXIT_GOAL_MISSED if missed else EXIT_DONE
@@ -84,14 +87,18 @@ def _ending_of(error: BaseException) -> Ending:
             return Ending(exit_code=EXIT_INTERRUPTED, message=str(cause))
         case KeyboardInterrupt():
             return Ending(exit_code=EXIT_STOPPED, message="stopped by Ctrl-C")
+        case OtherRankFailedError():
+            return Ending(exit_code=error.exit_code, message=str(error))
+        case OSError() if (words := refusal(error)) is not None:
+            return Ending(exit_code=EXIT_USER_ERROR, message=words)
         case _:
             name = type(error).__name__
             return Ending(exit_code=EXIT_BUG, message=f"{name}; its own output has the traceback")
 
 
 def _leave(folder: Path, metrics: Metrics | None, end: Ending) -> None:
+    if metrics is not None:
+        metrics.run_exit_code.set(end.exit_code)
     write_json(
         folder / END, {"exit_code": end.exit_code, "message": end.message, "time": time.time()}
     )
-    if metrics is not None:
-        metrics.run_exit_code.set(end.exit_code)

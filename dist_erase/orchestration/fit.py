@@ -9,10 +9,11 @@ from typing import Any
 from ray.train import FailureConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
 from dist_erase.config.run import RunConfig
 from dist_erase.cpu_memory import KEPT_IN_ALL_THREADS
+from dist_erase.errors import refusal
 from dist_erase.orchestration.no_place import no_place, time_to_start
 from dist_erase.orchestration.outcome import OUTCOME, user_error
 from dist_erase.orchestration.train_entry import Sealed, train_on_rank
@@ -29,6 +30,7 @@ def fit(config: RunConfig, folder: Path, metrics_at: Path, teachers: Sequence[An
     Raises:
         UserError: one that a rank has left.
         NoPlaceError: the workers found no place again.
+        OSError: the system refused something to a rank, at its last attempt too; named.
     """
     (folder / OUTCOME).unlink(missing_ok=True)
     resources = dict(config.ray.resources_per_worker)
@@ -63,11 +65,25 @@ def fit(config: RunConfig, folder: Path, metrics_at: Path, teachers: Sequence[An
         interrupted = no_place(error, config, folder)
         if interrupted is not None:
             raise interrupted from None
+        refused = refused_to_a_rank(error)
+        if refused is not None:
+            raise refused from None
         raise
     finally:
         left = user_error(folder)
         if left is not None:
             raise left from None
+
+
+def refused_to_a_rank(error: TrainingFailedError) -> OSError | None:
+    """What the system refused a rank in the last attempt (`errors.refusal`); None of other errors.
+
+    The other ranks' errors only say that they lost this one.
+    """
+    if not isinstance(error, WorkerGroupError):
+        return None
+    failures = error.worker_failures.values()
+    return next((each for each in failures if isinstance(each, OSError) and refusal(each)), None)
 
 
 class _Trainer(TorchTrainer):  # type: ignore[misc]  # Ray ships no types

@@ -6,13 +6,22 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
 import torch.distributed as dist
 
-from dist_erase.errors import LOST_CONTACT, InterruptedRunError, StopAsked, UserError
+from dist_erase.errors import (
+    EXIT_BUG,
+    EXIT_USER_ERROR,
+    LOST_CONTACT,
+    InterruptedRunError,
+    OtherRankFailedError,
+    StopAsked,
+    UserError,
+    refusal,
+)
 from dist_erase.orchestration.outcome import user_error
 from dist_erase.orchestration.run_folder import FAILURE
 from dist_erase.storage import write_json
@@ -50,10 +59,6 @@ class LostRanksError(InterruptedRunError):
         """The one line that the user reads."""
         stands = "there is no checkpoint" if self.step is None else f"step {self.step} is saved"
         return f"{LOST_CONTACT} ({self.asked.words}); {stands}; {self.go_on}, also on fewer hosts"
-
-
-class OtherRankFailedError(Exception):
-    """Another rank ended by an error that is no lack of contact."""
 
 
 def join_ranks(backend: str, *, seconds: float) -> None:
@@ -97,8 +102,11 @@ def words_of_failure(folder: Path, rank: int, go_on: str) -> Iterator[None]:
     except Exception as error:
         if _lost(error):
             raise _why_lost(folder, error, go_on) from None
-        words = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        write_json(folder / FAILURE, {"rank": rank, "error": words})
+        refused = refusal(error)
+        words = " ".join((refused or f"{type(error).__name__}: {error}").split())[:500]
+        code = EXIT_USER_ERROR if refused else EXIT_BUG
+        with suppress(OSError):  # a full disk is what the error may be about
+            write_json(folder / FAILURE, {"rank": rank, "error": words, "exit_code": code})
         raise
 
 
@@ -129,9 +137,10 @@ def _why_lost(folder: Path, error: Exception, go_on: str) -> Exception:
             return found
         if (folder / FAILURE).exists():
             word = json.loads((folder / FAILURE).read_text(encoding="utf-8"))
-            return OtherRankFailedError(
-                f"rank {word['rank']} failed ({word['error']}); its own output has the traceback"
-            )
+            words = f"rank {word['rank']} failed ({word['error']})"
+            if word["exit_code"] == EXIT_BUG:
+                words += "; its own output has the traceback"
+            return OtherRankFailedError(words, word["exit_code"])
         time.sleep(0.2)
     what = " ".join(str(error).split())
     return LostRanksError(newest_step(folder / "checkpoints"), what[-200:], go_on)

@@ -11,17 +11,15 @@ from typing import TypeVar
 
 from dist_erase.distributed.context import RankContext
 from dist_erase.errors import (
-    EXIT_BUG,
     EXIT_INTERRUPTED,
     EXIT_USER_ERROR,
     InterruptedRunError,
-    UserError,
-)
-from dist_erase.orchestration.lost_ranks import (
-    LostRanksError,
     OtherRankFailedError,
-    words_of_failure,
+    UserError,
+    is_mendable,
+    refusal,
 )
+from dist_erase.orchestration.lost_ranks import LostRanksError, words_of_failure
 from dist_erase.storage import write_text
 
 T = TypeVar("T")
@@ -84,7 +82,10 @@ def _say(error: Exception) -> int | None:
             return EXIT_INTERRUPTED
         case OtherRankFailedError():
             sys.stderr.write(f"error: rank {rank} ends because {error}\n")
-            return EXIT_BUG
+            return error.exit_code
+        case OSError() if (words := refusal(error)) is not None:
+            sys.stderr.write(f"error: rank {rank}: {words}\n")
+            return EXIT_USER_ERROR
     return None
 
 
@@ -106,11 +107,11 @@ def own_words(folder: Path, rank: int, go_on: str) -> Iterator[None]:
 
 
 def from_first(context: RankContext, make: Callable[[], T]) -> T:
-    """`RankContext.from_first`, where rank 0 alone tells of a user error."""
+    """`RankContext.from_first`, where rank 0 alone tells of what a person can mend."""
     try:
         return context.from_first(make)
-    except UserError as error:
-        if context.is_first:
+    except (UserError, OSError) as error:
+        if context.is_first or not is_mendable(error):
             raise
         raise SaidElsewhereError(*_words(error)) from None
 
@@ -126,7 +127,7 @@ def on_every_rank(context: RankContext, prepare: Callable[[], T]) -> T:
         error = found
     if not context.agree(error is not None):
         return prepared
-    mine = _words(error) if isinstance(error, UserError) else None
+    mine = _words(error) if isinstance(error, UserError | OSError) and is_mendable(error) else None
     told = context.from_all(mine)
     if error is not None and (mine is None or mine not in told[: context.rank]):
         raise error
@@ -136,5 +137,7 @@ def on_every_rank(context: RankContext, prepare: Callable[[], T]) -> T:
     raise OtherRankFailedError("another rank cannot start; its own output has the traceback")
 
 
-def _words(error: UserError) -> tuple[str, str, str]:
+def _words(error: UserError | OSError) -> tuple[str, str, str]:
+    if isinstance(error, OSError):
+        return error.filename, f"{error.strerror}.", "It is so on another rank's host."
     return error.where, error.problem, error.mend

@@ -17,7 +17,7 @@ import ray
 from ray.exceptions import RayTaskError
 
 from dist_erase.config.run import RunConfig
-from dist_erase.errors import GO_ON, InterruptedRunError, UserError
+from dist_erase.errors import GO_ON, InterruptedRunError, is_mendable
 from dist_erase.evaluation.embed import Measured
 from dist_erase.imports import quick_imports
 from dist_erase.observability.emit import Metrics
@@ -192,7 +192,7 @@ def _answer(reference: Any, sigterm: Sigterm) -> Measured:
     try:
         measured: Measured = ray.get(reference)
     except RayTaskError as error:
-        if isinstance(error.cause, UserError):
+        if is_mendable(error.cause):
             raise error.cause from None
         raise
     return measured

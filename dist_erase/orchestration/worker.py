@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import torch
 
 from dist_erase.config.run import RunConfig
 from dist_erase.distributed.context import RankContext
-from dist_erase.errors import InterruptedRunError
+from dist_erase.errors import InterruptedRunError, UserError
 from dist_erase.models.frozen import load_frozen
 from dist_erase.orchestration.drain import DrainWatch
-from dist_erase.orchestration.outcome import user_error
+from dist_erase.orchestration.outcome import leave_user_error, user_error
 from dist_erase.orchestration.rank import run_rank
 from dist_erase.orchestration.shared_folder import all_see
 from dist_erase.orchestration.stop_request import stop_requested
@@ -50,17 +51,18 @@ def train_rank(settings: dict[str, Any]) -> None:
         # One rank looks for the file, so that a slow shared folder costs all of them nothing.
         should_stop=lambda: (stop_requested(folder) if rank == 0 else None) or drain.asked(),
     )
-    teacher = _teacher(config, context, settings["teachers"])
     try:
-        run_rank(config, folder, context, teacher, metrics_at=Path(settings["metrics_at"]))
+        with closing(_teacher(config, folder, context, settings["teachers"])) as teacher:
+            run_rank(config, folder, context, teacher, metrics_at=Path(settings["metrics_at"]))
     except InterruptedRunError:
         return  # rank 0 left word for the driver; an error here would be retried
     finally:
         drain.close()
-        teacher.close()
 
 
-def _teacher(config: RunConfig, context: RankContext, handles: list[Any]) -> TeacherClient:
+def _teacher(
+    config: RunConfig, folder: Path, context: RankContext, handles: list[Any]
+) -> TeacherClient:
     if config.teacher.kind == "pool":
         return PoolClient(
             handles,
@@ -68,11 +70,14 @@ def _teacher(config: RunConfig, context: RankContext, handles: list[Any]) -> Tea
             timeout_seconds=config.teacher.timeout_seconds,
             max_in_flight=config.teacher.prefetch + 1,
         )
-    return LocalTeacher(
-        load_frozen(
+    try:
+        clip = load_frozen(
             config.model,
             dtype=config.teacher.dtype,
             device=str(context.device),
             micro_batch=config.teacher.micro_batch,
         )
-    )
+    except UserError as error:
+        leave_user_error(folder, error, rank=context.rank)
+        raise
+    return LocalTeacher(clip)

@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from dist_erase.config.model import ModelConfig
 from dist_erase.config.run import TeacherConfig
-from dist_erase.errors import UserError
+from dist_erase.errors import UserError, is_mendable
 from dist_erase.teacher.actor import TeacherReplica
 from dist_erase.teacher.protocol import Life, Pong, ReplicaSpec
 
@@ -214,7 +214,7 @@ def _wait_until_loaded(handles: tuple[Any, ...], timeout_seconds: float) -> list
             [handle.ping.remote() for handle in handles], timeout=timeout_seconds
         )
     except RayTaskError as error:
-        if isinstance(error.cause, UserError):
+        if is_mendable(error.cause):
             raise error.cause from None
         raise
     except GetTimeoutError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from dist_erase.storage import named
+
 ATTEMPTS = "attempts"  # one line for each start, in the run folder
 
 
@@ -20,7 +22,7 @@ def count_attempt(folder: Path) -> int:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ATTEMPTS
-    with path.open("a", encoding="utf-8") as stream:
+    with named(path), path.open("a", encoding="utf-8") as stream:
         stream.write("start\n")
     shutil.rmtree(replaced(folder), ignore_errors=True)
     return len(path.read_text(encoding="utf-8").splitlines())

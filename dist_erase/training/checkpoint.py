@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dist_erase.distributed.context import RankContext
-from dist_erase.storage import write_json
+from dist_erase.storage import named, write_json
 from dist_erase.training.engine import Engine
 from dist_erase.training.manifest import what_is_wrong, write_manifest
 
@@ -86,16 +86,27 @@ class Checkpoints:
         """Writes all ranks' parts, then the manifest, then renames (a collective).
 
         The best checkpoint is exempt from pruning.
+
+        Raises:
+            OSError: the system refused it; named.
         """
         final = self._folder / f"step-{progress.step:08d}-attempt-{self._attempt}"
         temporary = final.with_name(f".{final.name}.tmp")
         rank, world = self._context.rank, self._context.world
         if self._context.is_first:
-            shutil.rmtree(temporary, ignore_errors=True)
+            # Those of attempts that died while writing: the disk may have no room beside them.
+            for left in self._folder.glob(".step-*.tmp"):
+                shutil.rmtree(left, ignore_errors=True)
             temporary.mkdir(parents=True)
         self._context.barrier()
         tensors = engine.checkpoint_tensors(part=rank, parts=world)
-        save_file(tensors, str(temporary / f"part-{rank:05d}-of-{world:05d}.safetensors"))
+        part = temporary / f"part-{rank:05d}-of-{world:05d}.safetensors"
+        try:
+            with named(self._folder):
+                save_file(tensors, str(part))
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
         self._context.barrier()
         if self._context.is_first:
             write_json(temporary / _STATE, asdict(progress))
@@ -129,8 +140,6 @@ class Checkpoints:
         for path in older[: -self._keep_last]:
             if path.name not in kept:
                 shutil.rmtree(path)
-        for path in self._folder.glob(".step-*.tmp"):
-            shutil.rmtree(path)  # left by an attempt that died while writing
 
 
 def newest_step(folder: Path) -> int | None:

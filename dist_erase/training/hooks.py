@@ -12,6 +12,7 @@ from typing import Any
 from dist_erase.batch import PairBatch
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.rows import EventRow, StepRow
+from dist_erase.storage import named
 from dist_erase.teacher.client import TeacherStats
 from dist_erase.training.account import QUARANTINE
 from dist_erase.training.gradients import TermGradients
@@ -70,7 +71,7 @@ class RunLog:
 
 
 def _append(path: Path, row: Any) -> None:
-    with path.open("ab") as stream:
+    with named(path), path.open("ab") as stream:
         stream.write(json.dumps(row).encode() + b"\n")
 
 

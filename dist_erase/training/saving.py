@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -39,18 +37,15 @@ def save(
     """Writes a checkpoint of the steps done, and tells of it (a collective).
 
     Raises:
-        OSError: it could not be written; counted, and names a file or the folder.
+        OSError: it could not be written; counted.
     """
     started, step = time.monotonic(), progress.step
     complete = replace(progress, optimizer_steps=parts.engine.optimizer_steps())
     try:
         path = parts.checkpoints.save(parts.engine, complete, is_best=is_best)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError):
         parts.metrics.checkpoint_failures_total.inc(1)
-        named = _named(error, parts.log.folder / "checkpoints")
-        if named is None:
-            raise
-        raise named from error
+        raise
     seconds = time.monotonic() - started
     parts.metrics.checkpoint_seconds.observe(seconds)
     parts.metrics.checkpoints_total.inc(1, why)
@@ -61,19 +56,6 @@ def save(
         parts.metrics.checkpoint_size_bytes.set(_size(path))
     words = f"{path.name} written in {seconds:.1f} s ({why})"
     parts.log.event("checkpoint", step, words, seconds=seconds)
-
-
-def _named(error: OSError | SafetensorError, folder: Path) -> OSError | None:
-    """The same with a name, as a write to a full disk tells only what happened; None = it has one.
-
-    None too for what the system has not refused: that is a bug.
-    """
-    if isinstance(error, OSError):
-        code = error.errno if error.filename is None else None
-    else:  # safetensors has the system's error as text only
-        found = re.search(r"\(os error (\d+)\)", str(error))
-        code = None if found is None else int(found[1])
-    return None if code is None else OSError(code, os.strerror(code), str(folder))
 
 
 def _size(folder: Path) -> int:

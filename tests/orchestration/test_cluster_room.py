@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
+import ray
 from ray.util.placement_group import (
     placement_group,
     placement_group_table,
@@ -11,9 +12,9 @@ from ray.util.placement_group import (
 )
 
 from dist_erase.config.load import load_config
-from dist_erase.config.run import RunConfig
+from dist_erase.config.run import RayConfig, RunConfig
 from dist_erase.errors import UserError
-from dist_erase.orchestration.cluster import check_room, wait_for_room, workers_find_room
+from dist_erase.orchestration.cluster import check_room, cluster, wait_for_room, workers_find_room
 from dist_erase.teacher.pool import _place
 
 pytestmark = pytest.mark.integration
@@ -96,3 +97,20 @@ def test_teachers_are_placed_as_asked(ray_cluster, placement):
         assert placement_group_table(group)["strategy"] == placement.upper()
     finally:
         remove_placement_group(group)
+
+
+def test_a_cluster_of_another_version_is_named(monkeypatch):
+    """Ray raises it in the driver, as RuntimeError."""
+    said = "Version mismatch: The cluster was started with:\n    Ray: 2.9.0\n    Python: 3.12.1"
+
+    def init(**_):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(UserError) as caught, cluster(RayConfig(address="local")):
+        pass
+    assert str(caught.value) == (
+        "ray.address: the cluster at local runs other versions (Version mismatch: The cluster was "
+        "started with: Ray: 2.9.0 Python: 3.12.1). Install here the Ray and the Python that it runs."
+    )

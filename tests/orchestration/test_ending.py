@@ -7,7 +7,7 @@ import pytest
 
 from dist_erase.config.load import load_config
 from dist_erase.config.run import RunConfig
-from dist_erase.errors import InterruptedRunError, StopAsked, UserError
+from dist_erase.errors import InterruptedRunError, OtherRankFailedError, StopAsked, UserError
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.scrape import parse
 from dist_erase.observability.snapshot import to_text
@@ -25,6 +25,9 @@ from dist_erase.orchestration.ending import Ending, ending, read_ending
             "stopped at step 7 by a drain;",
         ),
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
+        (OSError(28, "No space left", "/runs/r"), 2, "/runs/r: No space left."),
+        (OSError(28, "No space left"), 1, "OSError; its own output has the traceback"),
+        (OtherRankFailedError("rank 1 failed", 2), 2, "rank 1 failed"),
         (ZeroDivisionError("ours"), 1, "ZeroDivisionError; its own output has the traceback"),
     ],
 )
@@ -36,6 +39,15 @@ def test_an_error_is_left_with_its_exit_code_and_goes_on(tmp_path, error, code, 
     assert left.exit_code == code
     assert left.message.startswith(message)
     assert parse(to_text(metrics.registry.collect())).value("run_exit_code") == code
+
+
+def test_an_ending_that_cannot_be_left_does_not_hide_what_ended_the_run(tmp_path):
+    """As on a full disk, which is what the error may be about."""
+    metrics = Metrics(run="seven", role="driver", rank=0)
+    (tmp_path / "no folder").touch()
+    with pytest.raises(UserError), ending(tmp_path / "no folder", metrics):
+        raise UserError("train.lr", "is 0.", "Raise it.")
+    assert parse(to_text(metrics.registry.collect())).value("run_exit_code") == 2
 
 
 def test_a_signal_that_met_a_call_of_ray_is_an_interruption(tmp_path):
@@ -99,6 +111,15 @@ def test_a_run_that_is_done_goes_on_if_it_is_to_be_longer(quickstart, longer):
     ended(3)
     assert done_already(with_overrides("ray.workers=1"))
     assert done_already(with_overrides(longer)) is None
+
+
+def test_a_run_that_is_done_goes_on_if_it_has_other_goals(quickstart):
+    ended, with_overrides = quickstart
+    ended(3)
+    assert done_already(with_overrides("evaluate.every_steps=9"))
+    assert (
+        done_already(with_overrides("evaluate.every_steps=9", "stop.retain_drop_above=0.5")) is None
+    )
 
 
 @pytest.mark.parametrize("code", [1, 2, 75, 130])

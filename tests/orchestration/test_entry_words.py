@@ -50,6 +50,30 @@ def test_what_rank_0_finds_it_alone_says(rank, monkeypatch):
     assert rank(1, claim) == ("", 2, None)
 
 
+def test_what_the_system_refuses_rank_0_is_told_by_it_alone(rank, monkeypatch):
+    refused = OSError(116, "Stale file handle", "/share")
+    monkeypatch.setattr(RankContext, "from_first", lambda *_: raises(refused))
+
+    def claim(context, _):
+        from_first(context, lambda: None)
+
+    assert rank(0, claim) == ("error: rank 0: /share: Stale file handle.\n", 2, "2\n")
+    assert rank(1, claim) == ("", 2, None)
+
+
+def test_what_the_system_refuses_another_rank_ends_rank_0_alike(rank, monkeypatch):
+    refused = OSError(116, "Stale file handle", "/share")
+    told = ("/share", "Stale file handle.", "It is so on another rank's host.")
+    monkeypatch.setattr(RankContext, "agree", lambda *_: True)
+    monkeypatch.setattr(RankContext, "from_all", lambda *_: [None, told])
+
+    def load(context, _):
+        on_every_rank(context, lambda: raises(refused) if context.rank else None)
+
+    assert rank(0, load) == ("", 2, "2\n")
+    assert rank(1, load) == ("error: rank 1: /share: Stale file handle.\n", 2, None)
+
+
 @pytest.mark.parametrize(
     ("left", "told"),
     [(MENDABLE, False), (UserError("data.forget", "is gone.", "Give it."), True), (None, True)],

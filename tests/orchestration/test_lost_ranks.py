@@ -5,14 +5,9 @@ import json
 import pytest
 
 from dist_erase.distributed.context import RankContext
-from dist_erase.errors import UserError
-from dist_erase.orchestration.lost_ranks import (
-    LostRanksError,
-    OtherRankFailedError,
-    contact,
-    words_of_failure,
-)
-from dist_erase.orchestration.rank_words import on_every_rank
+from dist_erase.errors import OtherRankFailedError, UserError
+from dist_erase.orchestration.lost_ranks import LostRanksError, contact, words_of_failure
+from dist_erase.orchestration.rank_words import Word, on_every_rank
 
 
 def meet(folder, error):
@@ -50,7 +45,29 @@ def test_what_would_fail_again_is_an_error_of_the_ranks_own(tmp_path, said):
     with pytest.raises(RuntimeError, match=said.split()[0]):
         meet(tmp_path, RuntimeError(said))
     left = json.loads((tmp_path / "rank_failure.json").read_text())
-    assert left == {"rank": 1, "error": f"RuntimeError: {said}"}
+    assert left == {"rank": 1, "error": f"RuntimeError: {said}", "exit_code": 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (OSError(28, "No space left on device", "/runs/r"), 2, "/runs/r: No space left on device."),
+        (OSError(28, "No space left on device"), 1, "OSError: [Errno 28] No space left on device"),
+    ],
+    ids=["named", "not named"],
+)
+def test_the_others_end_as_the_rank_that_failed(tmp_path, capsys, monkeypatch, error, code, words):
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(OSError, match="No space left"):
+        meet(tmp_path, error)
+    word = Word(None)
+    with pytest.raises(OtherRankFailedError), word.of_end():
+        meet(tmp_path, RuntimeError("Connection closed by peer"))
+    assert word.code == code
+    trace = "; its own output has the traceback" if code == 1 else ""
+    assert capsys.readouterr().err == (
+        f"error: rank 0 ends because rank 1 failed ({words}){trace}\n"
+    )
 
 
 def test_the_failure_of_another_is_not_noted_as_ones_own(tmp_path):
