@@ -23,8 +23,7 @@ def mismatched_similarity(queries: SetEmbeddings, gallery: SetEmbeddings) -> flo
     """Mean over both directions of ⟨v_i, t_j⟩ and ⟨v_j, t_i⟩, i in the set, j in the gallery.
 
     Pairs i, j with an equal caption, of the same image or of an equal class are left out: they
-    may well belong together. This is how the objective's floor is defined, too, on the
-    training pairs of the teacher.
+    may well belong together. (The objective's floor leaves out equal captions only.)
 
     Returns:
         A mean in -1..1; None where no pair is left.

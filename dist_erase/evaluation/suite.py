@@ -42,15 +42,19 @@ def count(model: ModelEmbeddings) -> dict[str, dict[str, int | None]]:
     """What each set's figures are computed over.
 
     Returns:
-        `{SET: {"pairs", "mismatched", "gallery_images", "gallery_captions", "classes"}}`: pairs
-        of the set (the n of accuracies, recalls and matched similarity), similarities behind
-        its mismatched mean, distinct items of its gallery, and classes to choose from.
+        `{SET: {"pairs", "images", "captions", "mismatched", "gallery_images",
+        "gallery_captions", "classes"}}`: pairs of the set (the n of accuracies and matched
+        similarity), its distinct images and captions (the n of recalls: equal queries have equal
+        answers), similarities behind its mismatched mean, distinct items of its gallery, and
+        classes to choose from.
     """
     counts: dict[str, dict[str, int | None]] = {}
     for name, pairs in model.sets.items():
         gallery = gallery_of(model, name)
         counts[name] = {
             "pairs": len(pairs),
+            "images": len(torch.unique(pairs.image_ids)),
+            "captions": len(torch.unique(pairs.caption_ids)),
             "mismatched": mismatched_count(pairs, gallery),
             "gallery_images": len(torch.unique(gallery.image_ids)),
             "gallery_captions": len(torch.unique(gallery.caption_ids)),

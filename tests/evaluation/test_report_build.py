@@ -34,7 +34,15 @@ SCHEMA = {
     **{
         f"n.{s}.{key}": int
         for s in ("forget", "retain")
-        for key in ("pairs", "mismatched", "gallery_images", "gallery_captions", "classes")
+        for key in (
+            "pairs",
+            "images",
+            "captions",
+            "mismatched",
+            "gallery_images",
+            "gallery_captions",
+            "classes",
+        )
     },
     "seed": int,
     "config_hash": str,

@@ -45,6 +45,15 @@ def test_every_figure_of_every_set_is_listed_with_its_n(report_parts):
     assert find(report, "retain", "zero_shot.top1").n == 28
 
 
+def test_the_interval_of_a_recall_is_over_distinct_queries(report_parts):
+    """100 pairs with one caption ask one question, and "0 of 100" would be a lie."""
+    report_parts["n"]["forget"] |= {"images": 10, "captions": 1}
+    report = build_report(**report_parts)
+    assert find(report, "forget", "retrieval.image_to_text.r1").n == 10
+    assert find(report, "forget", "retrieval.text_to_image.r10").n == 1
+    assert find(report, "forget", "zero_shot.top1").n == 12
+
+
 def test_recall_stands_in_for_accuracy(report_parts):
     assert accuracy(build_report(**report_parts), "forget").key == "zero_shot.top1"
     report_parts["after"]["zero_shot"]["forget"] = None

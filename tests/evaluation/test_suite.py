@@ -45,6 +45,8 @@ def test_further_sets_join_the_gallery_and_untouched_ones_do_not(sets, make_pair
     with_untouched = ModelEmbeddings(sets=sets | {"untouched/x": far}, class_text=torch.eye(2))
     assert count(plain)["forget"] == {
         "pairs": 2,
+        "images": 2,
+        "captions": 1,
         "mismatched": 8,
         "gallery_images": 4,
         "gallery_captions": 2,

@@ -82,6 +82,11 @@ class Figure:
         return interval(value, self.n)
 
 
+# Of what a figure is a mean; other figures are means over pairs. Equal queries have equal answers,
+# so that an interval over pairs would be too narrow.
+_CASES = {"mismatched": "mismatched", "image_to_text": "images", "text_to_image": "captions"}
+
+
 def figures(report: dict[str, Any]) -> Iterator[Figure]:
     """Every figure of every set, set by set."""
     for name, counts in report["n"].items():
@@ -94,7 +99,7 @@ def figures(report: dict[str, Any]) -> Iterator[Figure]:
                 unit="cosine" if task == "similarity" else "share",
                 before=before,
                 after=after,
-                n=counts["mismatched" if path == ("mismatched",) else "pairs"],
+                n=counts[_CASES.get(path[0], "pairs")],
             )
 
 
