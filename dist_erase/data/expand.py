@@ -9,11 +9,12 @@ formats, a wrong checksum) is left to webdataset as a whole, so what it says of 
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from webdataset.tariterators import tar_file_expander
+
+from dist_erase.data.scan_tar import LEFT_OUT
 
 _RECORD = 512
 _NAME, _PREFIX = slice(0, 100), slice(345, 500)
@@ -23,7 +24,6 @@ _MAGIC = slice(257, 265)
 _FILE = (b"0"[0], 0)
 _DIRECTORY = b"5"[0]
 _TYPE = 156
-_META = re.compile(r"__[^/]*__($|/)")  # members that webdataset leaves out
 Member = dict[str, Any]  # webdataset's: fname, data, __url__
 
 
@@ -54,7 +54,7 @@ def _plain_members(data: bytes, url: str) -> list[Member] | None:
         name, padded = _name(header), -(-size // _RECORD) * _RECORD
         if name is None or at + padded > end:
             return None
-        if kind != _DIRECTORY and not _META.match(name):
+        if kind != _DIRECTORY and not LEFT_OUT.match(name):
             members.append({"fname": name, "data": data[at : at + size], "__url__": url})
         at += padded
     return members or None

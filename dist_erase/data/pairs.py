@@ -32,7 +32,6 @@ from dist_erase.config.data import MAX_PIXELS
 from dist_erase.config.train import AugmentConfig
 from dist_erase.data.handover import PREFETCH, ImageSlots
 from dist_erase.data.processes import begin_child, forkserver, main_hidden
-from dist_erase.data.quarantine import Quarantine
 from dist_erase.data.sample import Tokenizer
 from dist_erase.data.sharing import share
 from dist_erase.data.stream import PairSettings, PartMaker, StreamPlan
@@ -124,10 +123,6 @@ class PairStream(Iterator[PairBatch]):
         plans = [plan for plan in (retain, forget) if plan is not None]
         self.most_workers = math.gcd(*(len(share(p.order.streams, rank, world)) for p in plans))
         self.workers = _fitting_workers(workers, self.most_workers)
-        self._quarantine = Quarantine(
-            {plan.name: len(plan.index) for plan in plans},
-            {plan.name: plan.max_corrupt_fraction for plan in plans},
-        )
         settings = PairSettings(
             retain=retain,
             forget=forget,
@@ -150,16 +145,14 @@ class PairStream(Iterator[PairBatch]):
             self._parts = iter(parts)
 
     def __next__(self) -> PairBatch:
-        """The next step's batch.
+        """The next step's batch; how many unusable samples are too many is not judged here.
 
         Raises:
             OSError: a read failed (never taken for a bad sample).
-            UserError: too many unusable samples, or a shard that changed.
+            UserError: a shard that changed, or a set without a usable sample.
         """
         with self._watchdog.waiting():
-            batch = self._join()
-        self._quarantine.add(batch.quarantined)
-        return batch
+            return self._join()
 
     def close(self) -> None:
         """Ends the data workers; the stream gives nothing more."""

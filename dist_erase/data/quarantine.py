@@ -9,7 +9,7 @@ from dist_erase.errors import UserError
 
 
 class Quarantine:
-    """Counts the distinct unusable samples that one rank has met, set by set.
+    """Counts the distinct unusable samples that a run has met, set by set.
 
     A sample is known by its shard's ordinal, since a run may be resumed where the shards have other
     paths.

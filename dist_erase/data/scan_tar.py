@@ -19,7 +19,7 @@ from dist_erase.errors import UserError
 _MEND = "Make or copy the shard again, or set data.max_corrupt_fraction above 0 to go on without."
 # Suffixes taken as the image, in order of preference; other members are left alone.
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm")
-_META = re.compile(r"__[^/]*__($|/)")  # members that webdataset leaves out
+LEFT_OUT = re.compile(r"__[^/]*__($|/)")  # members that webdataset leaves out
 
 # What a header scan finds wrong with a sample; `FAULTS[code]` is a BadSampleError's reason.
 SOUND, TRUNCATED, DUPLICATE = range(3)
@@ -102,7 +102,7 @@ def scan_tar(path: str, source: Source) -> ScannedShard:
             while (member := tar.next()) is not None:
                 # Without this, tarfile keeps every header of the shard in memory.
                 tar.members = []  # type: ignore[attr-defined]
-                if member.isreg() and not _META.match(member.name):
+                if member.isreg() and not LEFT_OUT.match(member.name):
                     _add(samples, member, tar.offset, size)
             end = tar.offset
         problem = _fault_at_end(stream, end, size)

@@ -75,6 +75,16 @@ class ShardRef:
         return self.summary.count if self.rows is None else len(self.rows)
 
 
+def same_set(one: str, other: str) -> bool:
+    """Whether two fingerprints are of one set.
+
+    How the shards were counted, by side files or by headers, may have changed meanwhile: where
+    one of them does not know the contents, sizes and counts decide.
+    """
+    (sizes, _, contents), (others, _, theirs) = one.partition(":"), other.partition(":")
+    return sizes == others and (contents == theirs or not contents or not theirs)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SetIndex:
     """All samples of a set; a sample's position is its ordinal over the shards.
@@ -116,18 +126,19 @@ class SetIndex:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex BLAKE2b of what tells sets apart, without their paths.
+        """What tells sets apart, without their paths; to be compared by `same_set`.
 
-        Of each shard: size, count, chosen samples and, where its headers were read, the keys and
-        the places and sizes of all images.
+        Hex BLAKE2b of each shard's size, count and chosen samples; then, if all headers were read,
+        a colon and that of the keys and the places and sizes of all images.
         """
-        digest = hashlib.blake2b(digest_size=16)
+        sizes, contents = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
         for shard in self.shards:
-            known = (shard.summary.size, shard.summary.count, shard.summary.content)
-            digest.update(f"{known}\n".encode())
+            sizes.update(f"{(shard.summary.size, shard.summary.count)}\n".encode())
             if shard.rows is not None:
-                digest.update(shard.rows.tobytes())
-        return digest.hexdigest()
+                sizes.update(shard.rows.tobytes())
+            contents.update(f"{shard.summary.content}\n".encode())
+        known = all(shard.summary.content for shard in self.shards)
+        return f"{sizes.hexdigest()}:{contents.hexdigest()}" if known else sizes.hexdigest()
 
     def locate(self, position: int) -> tuple[int, int]:
         """Position → (shard number, row in that `ShardIndex`)."""

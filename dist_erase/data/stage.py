@@ -19,6 +19,7 @@ Kind = Literal["split", "build"]
 
 _LOCK = "lock"
 _REPLACED = "replaced"
+_FINISHED = "finished"
 INDEX = "index"
 
 
@@ -42,6 +43,7 @@ class Stage:
         if out.exists():
             os.replace(out, self.folder / _REPLACED)
         os.replace(data, out)
+        (self.folder / _FINISHED).touch()
         shutil.rmtree(self.folder)
 
 
@@ -77,7 +79,8 @@ def clear_stage(out: Path, kind: Kind) -> None:
     Raises:
         UserError: another process has the stage.
     """
-    if (_folder(out.absolute(), kind) / _REPLACED).exists():
+    folder = _folder(out.absolute(), kind)
+    if (folder / _REPLACED).exists() or (folder / _FINISHED).exists():
         with open_stage(out, kind):
             pass
 
@@ -88,8 +91,9 @@ def _folder(out: Path, kind: Kind) -> Path:
 
 def _mend(folder: Path, out: Path) -> None:
     """Ends or undoes a replacement in which a process was killed."""
-    replaced = folder / _REPLACED
-    if replaced.exists() and out.exists():
+    replaced, finished = folder / _REPLACED, folder / _FINISHED
+    if out.exists() and (replaced.exists() or finished.exists()):
+        finished.unlink(missing_ok=True)
         for path in folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)

@@ -160,6 +160,21 @@ def test_a_replacement_killed_before_its_end_is_ended(table, tmp_path):
     assert names_in(tmp_path) == {"photos", "out"}
 
 
+def test_a_first_build_killed_while_it_cleaned_up_leaves_nothing(table, tmp_path, monkeypatch):
+    """What is left holds captions and hashes of forget pairs."""
+
+    def killed(folder):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dist_erase.data.stage.shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            build(tmp_path / "out", table)
+    assert names_in(tmp_path) == {"photos", "out", ".out.build"}
+    assert build(tmp_path / "out", table).up_to_date
+    assert names_in(tmp_path) == {"photos", "out"}
+
+
 def test_a_replacement_killed_between_its_halves_is_undone(table, tmp_path):
     build(tmp_path / "out", table)
     (tmp_path / ".out.build").mkdir()

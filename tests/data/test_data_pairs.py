@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -227,20 +228,30 @@ def test_bad_samples_are_counted_by_stream_and_reason(plans: Plans, make: Make) 
     assert told["retain", "image"] >= 3
 
 
-def test_more_bad_samples_than_allowed_stop_the_run(plans: Plans, make: Make) -> None:
-    stream = make(plans(corrupt(3, 17, 44), retain={"max_corrupt_fraction": 0.05}))
-    with pytest.raises(UserError, match="3 of 50 retain samples met so far"):
-        list(islice(stream, 8))
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_with_nothing_allowed_the_first_bad_sample_stops_the_run(
-    plans: Plans, make: Make, workers: int
+@pytest.mark.parametrize(
+    ("allowed", "bad", "message"),
+    [
+        (0.05, (3, 17, 44), r"3 of 50 retain samples met so far"),
+        (0.0, (3,), r"sample 00003 is unusable \(image: "),
+    ],
+)
+def test_more_bad_samples_than_allowed_stop_the_run_where_they_are_trained_on(
+    plans: Plans, make: Make, tmp_path: Path, allowed: float, bad: tuple[int, ...], message: str
 ) -> None:
-    stream = make(plans(corrupt(3)), workers=workers)
-    with pytest.raises(UserError, match=r"sample 00003 is unusable \(image: ") as caught:
-        list(islice(stream, 8))
-    assert Path(caught.value.where).name == "000.tar"
+    """Not where they are read ahead: they are listed first, and all ranks end alike."""
+    from dist_erase.distributed.context import RankContext
+    from dist_erase.training.account import BatchAccount
+
+    chosen = plans(corrupt(*bad), retain={"max_corrupt_fraction": allowed})
+    account = BatchAccount(
+        SimpleNamespace(**chosen),  # type: ignore[arg-type]  # two plans are all it asks for
+        tmp_path,
+        RankContext(rank=0, world=1, device=torch.device("cpu")),
+    )
+    batches = list(islice(make(chosen), 8))
+    with pytest.raises(UserError, match=message) as caught:
+        list(map(account.take, batches))
+    assert Path(caught.value.where).name in ("000.tar", "001.tar")
     assert "data.max_corrupt_fraction" in caught.value.mend
 
 
