@@ -22,7 +22,7 @@ def pretrain(
         bool, typer.Option("--overwrite", help="Replace another model in the run folder.")
     ] = False,
 ) -> None:
-    """Train a small CLIP from scratch, in one process, for trying things out.
+    """Train a small CLIP in one process, for trying things out; goes on where it was stopped.
 
     Example: dist-erase pretrain configs/quickstart/pretrain.yaml
     """

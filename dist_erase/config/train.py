@@ -91,7 +91,7 @@ class TrainConfig(OptimizerConfig):
 
 
 class PretrainTrainConfig(OptimizerConfig):
-    """Contrastive training from scratch, one process."""
+    """Contrastive training in one process."""
 
     batch: int = Field(128, ge=2, description="Pairs per step.")
     lr: float = Field(1.0e-3, gt=0, description="Peak learning rate.")

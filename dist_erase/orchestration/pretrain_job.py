@@ -1,4 +1,4 @@
-"""`dist-erase pretrain`: a small CLIP from scratch, in one process, on the same loop."""
+"""`dist-erase pretrain`: a small CLIP, in one process, on the same loop."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from dist_erase.config.model import LOCAL_DIR, ModelConfig
 from dist_erase.config.run import PretrainConfig
 from dist_erase.cpu_memory import keep_freed_memory
+from dist_erase.errors import UserError
 from dist_erase.evaluation.suite import measure
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.snapshot import SnapshotWriter
@@ -19,6 +20,7 @@ from dist_erase.orchestration.ending import ending
 from dist_erase.orchestration.measuring import embed_held_out, told
 from dist_erase.orchestration.paths import absolute
 from dist_erase.orchestration.run_folder import (
+    CONFIG,
     alone,
     claim,
     discard_unstarted,
@@ -30,13 +32,13 @@ from dist_erase.orchestration.signals import Sigterm
 from dist_erase.orchestration.single import single_rank
 from dist_erase.orchestration.stop_request import stop_requested
 from dist_erase.orchestration.watching import metrics_folder, watched
-from dist_erase.storage import write_json
+from dist_erase.storage import sha256_of_file, write_json
 from dist_erase.training.assemble import train
 from dist_erase.training.data_plan import DataPlan, plan_pretrain
 from dist_erase.training.loop import Outcome
 from dist_erase.training.recipe import Recipe, recipe_for_pretrain
 
-_RESULT = "pretrain.json"
+_RESULT, _CHECKPOINTS = "pretrain.json", "checkpoints"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +53,11 @@ class Pretrained:
 def pretrain(config: PretrainConfig, *, overwrite: bool) -> Pretrained:
     """Trains, or finds the model trained before under the same configuration.
 
-    An interrupted pretraining of the same configuration continues.
+    An interrupted pretraining continues.
 
     Raises:
-        UserError: bad input, the folder holds another run, or another process is at work there.
+        UserError: bad input, the folder holds another run or a model that began with other
+            weights, or another process is at work there.
         InterruptedRunError: SIGTERM or a stop file; a checkpoint was written, and the same call
             goes on.
     """
@@ -72,14 +75,30 @@ def _found(config: PretrainConfig) -> Pretrained | None:
     result = folder / _RESULT
     if state_of(config) != "same" or not result.exists():
         return None
-    figures: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))["figures"]
-    return Pretrained(model=folder / "model", figures=figures, trained_now=False)
+    done: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+    then, now = done.get("began_with"), _began_with(config)
+    if then and now and then != now:
+        raise UserError(
+            "model.pretrained",
+            f"{folder} began with other weights than those that lie there now.",
+            "Train it again with --overwrite, or choose another run.name.",
+        )
+    shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)  # of one that was killed at its end
+    return Pretrained(model=folder / "model", figures=done["figures"], trained_now=False)
+
+
+def _began_with(config: PretrainConfig) -> str | None:
+    """SHA-256 of the file of weights that training begins with; None where there is none."""
+    file = Path(config.model.pretrained or "")
+    return sha256_of_file(file) if file.is_file() else None
 
 
 def _pretrain(config: PretrainConfig, overwrite: bool) -> Pretrained:
     data = plan_pretrain(config, index_cache(config))
     recipe = recipe_for_pretrain(config, data)
-    resume = not overwrite and state_of(config) == "same"
+    folder = folder_of(config)
+    begun = (folder / CONFIG).exists() and not (folder / _RESULT).exists()
+    resume = begun and not overwrite
     with ExitStack() as stack:
         folder = claim(config, resume=resume, overwrite=overwrite)
         if not resume:
@@ -95,13 +114,14 @@ def _pretrain(config: PretrainConfig, overwrite: bool) -> Pretrained:
         write_json(
             folder / _RESULT,
             {
+                "began_with": _began_with(config),
                 "steps": outcome.steps,
                 "seconds": outcome.seconds,
                 "samples_per_second": outcome.samples_per_second,
                 "figures": figures,
             },
         )
-    shutil.rmtree(folder / "checkpoints")
+    shutil.rmtree(folder / _CHECKPOINTS)
     return Pretrained(model=folder / "model", figures=figures, trained_now=True)
 
 

@@ -86,11 +86,11 @@ def check_claim(
         )
     if stored.exists() and not overwrite:
         if not resume:
+            goes_on = "Continue it with --resume, replace" if _resumes(config) else "Replace"
             raise UserError(
                 "run.name",
                 f"{folder} already holds a run.",
-                "Continue it with --resume, replace it with --overwrite, or choose another "
-                "run.name.",
+                f"{goes_on} it with --overwrite, or choose another run.name.",
             )
         _refuse_changes(json.loads(stored.read_text(encoding="utf-8"))["config"], config)
     elif resume:
@@ -215,10 +215,15 @@ def _refuse_changes(old: dict[str, Any], config: RunConfig | PretrainConfig) -> 
     if changed:
         listed = "; ".join(f"{k}: {before.get(k)} before, {now.get(k)} now" for k in changed)
         raise UserError(
-            "--resume",
+            "--resume" if _resumes(config) else "run.name",
             f"the configuration differs from the run's own ({listed}).",
             "Put these back, or start another run under another run.name.",
         )
+
+
+def _resumes(config: RunConfig | PretrainConfig) -> bool:
+    """Whether its command has the option --resume; a pretraining goes on by itself."""
+    return isinstance(config, RunConfig)
 
 
 def index_cache(config: RunConfig | PretrainConfig) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 from pathlib import Path
@@ -48,7 +49,9 @@ def done(config) -> Path:
     folder = claim(absolute(config))
     count_attempt(folder)
     (folder / "model").mkdir()
-    (folder / "pretrain.json").write_text(json.dumps({"figures": {"top1": 0.5}}))
+    (folder / "pretrain.json").write_text(
+        json.dumps({"began_with": None, "figures": {"top1": 0.5}})
+    )
     return folder
 
 
@@ -79,6 +82,47 @@ def test_a_model_is_not_lost_to_a_pretraining_that_cannot_begin(config, done):
         with pytest.raises(UserError, match="cannot listen on"):
             pretrain(config.model_copy(update={"observe": observe}), overwrite=True)
     assert tree(done) == before
+
+
+def test_a_model_that_began_with_other_weights_is_not_taken_for_this_one(config, tmp_path):
+    """As after the first part of a pretraining was done again."""
+    weights = tmp_path / "first-part.safetensors"
+    weights.write_bytes(b"old")
+    model = config.model.model_copy(update={"pretrained": str(weights)})
+    config = config.model_copy(update={"model": model})
+    folder = claim(absolute(config))
+    (folder / "model").mkdir()
+    (folder / "checkpoints").mkdir()  # of one that was killed at its end
+    result = {"began_with": hashlib.sha256(b"old").hexdigest(), "figures": {"top1": 0.5}}
+    (folder / "pretrain.json").write_text(json.dumps(result))
+    assert not pretrain(config, overwrite=False).trained_now
+    assert not (folder / "checkpoints").exists()
+    weights.write_bytes(b"new")
+    with pytest.raises(UserError) as caught:
+        pretrain(config, overwrite=False)
+    assert str(caught.value) == (
+        f"model.pretrained: {folder} began with other weights than those that lie there now. "
+        "Train it again with --overwrite, or choose another run.name."
+    )
+    weights.unlink()  # the model is whole without it
+    assert not pretrain(config, overwrite=False).trained_now
+
+
+def test_what_an_interrupted_pretraining_may_not_change_is_named(config):
+    claim(absolute(config))
+    other = config.train.model_copy(update={"lr": 0.5})
+    with pytest.raises(UserError) as caught:
+        pretrain(config.model_copy(update={"train": other}), overwrite=False)
+    assert str(caught.value) == (
+        "run.name: the configuration differs from the run's own (train.lr: 0.001 before, 0.5 now). "
+        "Put these back, or start another run under another run.name."
+    )
+
+
+def test_an_option_that_pretraining_does_not_have_is_not_advised(config, done):
+    other = config.train.model_copy(update={"lr": 0.5})
+    with pytest.raises(UserError, match=r"already holds a run\. Replace it with --overwrite, or"):
+        pretrain(config.model_copy(update={"train": other}), overwrite=False)
 
 
 def test_pretraining_may_begin_with_weights_of_another_image_size(config, tmp_path):
