@@ -10,7 +10,7 @@ from dist_erase.errors import EXIT_DONE, EXIT_GOAL_MISSED
 from dist_erase.orchestration.ending import Ending, read_ending
 from dist_erase.orchestration.run_folder import CONFIG, folder_of
 
-_LENGTH = ("train.epochs", "train.max_steps", "train.max_forget_passes")
+_ASKED = ("train.epochs", "train.max_steps", "train.max_forget_passes", "stop.")
 
 
 def is_begun(config: RunConfig) -> bool:
@@ -21,7 +21,7 @@ def is_begun(config: RunConfig) -> bool:
 def done_already(config: RunConfig) -> Ending | None:
     """How the run ended, if there is nothing left to do; then to train again would be waste.
 
-    A run that is to be of another length than it was has something left to do.
+    A run that is to be of another length than it was, or has other goals, has something left to do.
     """
     folder = folder_of(config)
     end = read_ending(folder)
@@ -29,4 +29,5 @@ def done_already(config: RunConfig) -> Ending | None:
         return None
     stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["config"]
     before, now = flat(stored), flat(config.model_dump(mode="json"))
-    return end if all(before.get(key) == now.get(key) for key in _LENGTH) else None
+    asked = {key for key in before.keys() | now.keys() if key.startswith(_ASKED)}
+    return end if all(before.get(key) == now.get(key) for key in asked) else None

@@ -60,7 +60,7 @@ def measure_floor(
     Raises:
         UserError: no retain pair has another caption than a forget pair.
     """
-    if recipe.weights["forget_weight"] == 0 or recipe.weights["forget_loss"] != "cosine":
+    if not recipe.objective(student.family).needs_floor:
         return []
     if recipe.floor == "none" or recipe.data.floor_sets is None:
         return []

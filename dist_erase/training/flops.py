@@ -70,6 +70,8 @@ def _forward_flops(student: Student, *, texts: int) -> float:
     tokens[:, 0] = torch.arange(1, texts + 1)  # equal texts would be embedded once
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    trains = student.training
+    student.eval()  # or an image of zeros would enter the statistics of BatchNorm
     try:
         # Fused attention is one operation, and the counter does not know each kind of it.
         with (
@@ -79,5 +81,6 @@ def _forward_flops(student: Student, *, texts: int) -> float:
         ):
             student(images, tokens)
     finally:
+        student.train(trains)
         torch.backends.mha.set_fastpath_enabled(fast_path)
     return float(counter.get_total_flops())

@@ -39,10 +39,6 @@ class TermGradients:
         squares = self.products.diagonal().tolist()
         return {name: math.sqrt(square) for name, square in zip(self.terms, squares, strict=True)}
 
-    def total_norm(self) -> float:
-        """L2 norm of their sum, which the optimizer gets."""
-        return math.sqrt(float(self.products.sum()))
-
     def conflict(self) -> float | None:
         """Cosine of the forgetting term's gradient with the sum of all others'.
 

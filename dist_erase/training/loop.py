@@ -76,16 +76,15 @@ def run_steps(
     start_step, steps = progress.step, recipe.data.steps
     saved_step = start_step
     batches = stream(start_step)
-    parts.metrics.data_workers.set(batches.workers)
     parts.metrics.data_workers_limit.set(batches.most_workers)
     parts.metrics.step.set(start_step)
-    _say_the_end(parts, start_step if progress.stopped else steps, context)
     ahead = Ahead(
         batches, parts.teacher, parts.spec, prefetch=recipe.prefetch, steps=steps - start_step
     )
     floor = torch.tensor(progress.floor, device=context.device) if progress.floor else None
     try:
         progress = _before_first_step(recipe, parts, progress)
+        _say_the_end(parts, start_step if progress.stopped else steps, context)
         started = time.monotonic() - progress.seconds
         for step in range(start_step + 1, 0 if progress.stopped else steps + 1):
             begun = _begin_step(parts, ahead)
@@ -135,7 +134,7 @@ def _say_the_end(parts: Parts, step: int, context: RankContext) -> None:
 
 
 def _before_first_step(recipe: Recipe, parts: Parts, progress: Progress) -> Progress:
-    """The original model's figures, which a budget of damage is counted from."""
+    """With the original model's figures, which a budget of damage is counted from."""
     if progress.step > 0:
         if recipe.stop.get("retain_drop_above") is not None and progress.retain_before is None:
             raise UserError(
@@ -143,11 +142,21 @@ def _before_first_step(recipe: Recipe, parts: Parts, progress: Progress) -> Prog
                 "the run began without live evaluation, so the drop has no beginning.",
                 "Remove it, or start the run anew with evaluate.every_steps.",
             )
-        return progress
+        return _judged_again(recipe, parts, progress)
     if parts.live is None:
         return progress
     verdict = _evaluate(parts, 0, retain_before=None)
     return replace(progress, retain_before=verdict.retain)
+
+
+def _judged_again(recipe: Recipe, parts: Parts, progress: Progress) -> Progress:
+    """Whether a run that was stopped early stays so under the goals it is resumed with."""
+    if progress.stopped is None or progress.step >= recipe.data.steps:
+        return progress
+    if parts.live is None:
+        return replace(progress, stopped=None)
+    verdict = _evaluate(parts, progress.step, retain_before=progress.retain_before)
+    return replace(progress, stopped=verdict.stop)
 
 
 def _evaluate(parts: Parts, step: int, *, retain_before: float | None) -> Verdict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from training_cases import TINY, whole_set
+from training_cases import BATCH_NORM, TINY, whole_set
 
 from dist_erase.batch import PairBatch
 from dist_erase.models.resolve import resolve
@@ -26,6 +26,20 @@ def test_a_tower_takes_what_its_matrices_take():
     assert flops.image > 0
     assert flops.image_trained
     assert flops.text_trained
+
+
+def test_counting_leaves_the_statistics_of_batchnorm_alone():
+    """A pretraining moves them with its images, and an image of zeros is none."""
+    student = Student(
+        resolve(BATCH_NORM, None), precision="fp32", logit_scale="frozen", freeze_statistics=False
+    )
+    student.train()
+    before = {name: buffer.clone() for name, buffer in student.named_buffers()}
+    assert any("running_mean" in name for name in before)
+    measure_flops(student)
+    assert student.training
+    for name, buffer in student.named_buffers():
+        assert torch.equal(buffer, before[name]), name
 
 
 def test_a_step_counts_three_forwards_of_what_is_trained_and_equal_captions_once():

@@ -69,7 +69,7 @@ def test_terms_add_up_to_the_gradient_of_the_step_and_leave_it_alone(world, case
         gradients: TermGradients = answer["gradients"]
         assert set(gradients.terms) == {"retention", "forgetting", "consistency", "anchor"}
         # float32 sums in another order; before clipping
-        assert gradients.total_norm() == pytest.approx(answer["norm"], rel=1e-4)
+        assert math.sqrt(gradients.products.sum()) == pytest.approx(answer["norm"], rel=1e-4)
         assert answer["unchanged"]
         watched, plain = answer["seconds"]
         assert watched.keys() - plain.keys() == {"gradients"}
@@ -89,7 +89,6 @@ def test_norms_and_conflict_follow_from_the_inner_products():
     found = TermGradients(terms=("retention", "anchor", "forgetting"), products=vectors @ vectors.T)
     assert found.norms() == {"retention": 3.0, "anchor": 4.0, "forgetting": 5.0}
     assert found.conflict() == pytest.approx((-9 + 16) / 25)
-    assert found.total_norm() == pytest.approx(8.0)
 
 
 def test_no_conflict_is_told_where_there_is_nothing_to_compare():
@@ -97,4 +96,3 @@ def test_no_conflict_is_told_where_there_is_nothing_to_compare():
     assert TermGradients(terms=("forgetting",), products=one).conflict() is None
     none = torch.zeros(2, 2, dtype=torch.float64)
     assert TermGradients(terms=("forgetting", "retention"), products=none).conflict() is None
-    assert not math.isnan(TermGradients(terms=("anchor",), products=one).total_norm())
