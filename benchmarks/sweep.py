@@ -55,6 +55,8 @@ def main() -> None:
     )
     parser.add_argument("--short", action="store_true")
     options = parser.parse_args()
+    if options.what == "cifar100" and not options.source:
+        parser.error("cifar100 needs --source, the folder with CIFAR-100's parquet files")
     seeds = [int(seed) for seed in options.seeds.split(",")]
     length = [f"train.max_steps={options.steps}"] if options.steps else []
     length += ["train.max_steps=3"] if options.short else []

@@ -75,4 +75,6 @@ def _listed(traces: Traces, *, with_files: bool) -> str:
     if traces.names:
         files = ", ".join(path.name for path in traces.reports)
         lines.append(f"names of samples that become hashes in {files}: {len(traces.names):,}")
+    if traces.ending:
+        lines.append("message of end.json: names a forget shard, and gets words that do not")
     return "\n".join(lines)

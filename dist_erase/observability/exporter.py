@@ -141,13 +141,16 @@ class RunExporter:
             if self._pusher is not None:
                 after.callback(self._pusher.delete)
                 self._pusher.last()
-            self._watchers.wait(self._exposure.grace_seconds)
+
+            def left() -> float:
+                return max(0.0, self._exposure.grace_seconds - (time.monotonic() - began))
+
+            self._watchers.wait(left())
             age = began - self._started
             if self._scraped.is_set() or age < _NOBODY_SCRAPES_SECONDS:
-                self._scraped_after_end.wait(self._exposure.grace_seconds)
+                self._scraped_after_end.wait(left())
             if self._pusher is not None:  # how often Prometheus asks the gateway, nobody tells us
-                left = self._exposure.grace_seconds - (time.monotonic() - began)
-                time.sleep(max(0.0, left))
+                time.sleep(left())
 
     def _target(self) -> dict[str, Any]:
         # The run's name is a `__meta_` label: each series brings its own `run` label, and a

@@ -41,7 +41,7 @@ class Facts:
         before, live, after: figures as in `EventRow.figures`, by when they were measured.
         measured: held-out pairs embedded for the report after the last step, and those that there
             are; None before that.
-        evaluations: live ones so far; the first is of the original model.
+        evaluations: live ones so far in this attempt; a run's first is of the original model.
         goals: the run's `stop` section, as far as it sets anything.
         steps_to_goal: goal → steps until it is met as projected, 0 = met, inf = it does not come
             nearer.

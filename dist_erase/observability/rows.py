@@ -83,6 +83,7 @@ class Recent:
     """
 
     def __init__(self, window: int = 50) -> None:
+        self._window = window
         self._rows: deque[Row] = deque(maxlen=window)
 
     def add(self, row: Row) -> None:
@@ -96,6 +97,9 @@ class Recent:
             if row.get("attempt") != last.get("attempt") or row["step"] <= last["step"]:
                 self._rows.clear()
         self._rows.append(row)
+        # Whoever begins to watch gets one row of all steps so far, which would outweigh the others.
+        if len(self._rows) > 2 and self._rows[0].get("covers", 1) > self._window:
+            self._rows.popleft()
 
     def pause(self, name: str, seconds: float) -> None:
         """Counts time between steps, for `name`, to the last one."""

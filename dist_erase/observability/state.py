@@ -70,8 +70,8 @@ class RunState:
             self._now = facts.after
         elif facts.live and not self._now:
             self._now = facts.live
-        if facts.evaluations == 1 and not self._before:
-            self._before = facts.live  # the first is that of the original model
+        if facts.evaluations == 1 and facts.attempt == 1 and not self._before:
+            self._before = facts.live  # a run's first is that of the original model
 
     @property
     def facts(self) -> Facts:

@@ -17,7 +17,7 @@ from dist_erase.orchestration.evidence import REPORT_HTML, REPORT_JSON
 from dist_erase.orchestration.forget_shards import forget_shards
 from dist_erase.orchestration.replay_sheet import SHEETS, known_sheets, own_files
 from dist_erase.orchestration.report_names import names_in
-from dist_erase.orchestration.run_folder import FATAL, index_cache
+from dist_erase.orchestration.run_folder import END, FAILURE, FATAL, index_cache
 from dist_erase.storage import read_json_lines
 from dist_erase.training.account import QUARANTINE
 
@@ -66,6 +66,7 @@ class Traces:
         quarantine: lines of quarantine.jsonl that go, counted by reason.
         reports: files in which names of samples are replaced.
         names: these names.
+        ending: whether end.json names a forget shard, and gets words that do not.
         unlisted: patterns of remote shards whose store cannot be asked now.
     """
 
@@ -75,12 +76,13 @@ class Traces:
     quarantine: dict[str, int]
     reports: tuple[Path, ...]
     names: frozenset[str]
+    ending: bool
     unlisted: tuple[str, ...]
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is left to purge."""
-        return not (self.blocks or self.deletions or self.quarantine or self.names)
+        return not (self.blocks or self.deletions or self.quarantine or self.names or self.ending)
 
 
 def find_traces(config: RunConfig, folder: Path, cache_dir: Path | None = None) -> Traces:
@@ -97,7 +99,13 @@ def find_traces(config: RunConfig, folder: Path, cache_dir: Path | None = None) 
     deletions = (
         _deletion("images and contact sheets of replayed steps", _sheet_files(folder)),
         _deletion("header scans and counts of forget shards", _scans(index, listed, shards.names)),
-        _deletion("messages and logs that name forget shards", _logs(folder, shards.names)),
+        _deletion(
+            "messages and logs that name forget shards",
+            _naming(
+                [folder / FATAL, folder / FAILURE, *_files(folder / _RAY)],
+                shards.names,
+            ),
+        ),
     )
     names = names_in(folder)
     return Traces(
@@ -111,6 +119,7 @@ def find_traces(config: RunConfig, folder: Path, cache_dir: Path | None = None) 
             path for path in (folder / REPORT_JSON, folder / REPORT_HTML) if names and path.exists()
         ),
         names=names,
+        ending=bool(_naming([folder / END], shards.names)),
         unlisted=shards.unlisted,
     )
 
@@ -151,9 +160,8 @@ def _scans(index: Path, listed: dict[Path, list[str]], shards: Sequence[str]) ->
     ]
 
 
-def _logs(folder: Path, shards: Sequence[str]) -> list[Path]:
+def _naming(candidates: Sequence[Path], shards: Sequence[str]) -> list[Path]:
     names = {form.encode() for shard in shards for form in (shard, json.dumps(shard)[1:-1])}
-    candidates = [folder / FATAL, *_files(folder / _RAY)]
     return [path for path in candidates if path.is_file() and _mentions(path, names)]
 
 

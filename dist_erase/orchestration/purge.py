@@ -14,10 +14,11 @@ from dist_erase.config.explain import config_hash
 from dist_erase.config.run import RunConfig
 from dist_erase.data.source import forget_shard
 from dist_erase.errors import UserError
+from dist_erase.orchestration.ending import ending_of_code
 from dist_erase.orchestration.forget_traces import Traces, derives, find_traces
 from dist_erase.orchestration.replay_sheet import known_sheets
 from dist_erase.orchestration.report_names import replace_names
-from dist_erase.orchestration.run_folder import alone
+from dist_erase.orchestration.run_folder import END, alone
 from dist_erase.orchestration.stored_run import stored_config
 from dist_erase.storage import read_json_lines, write_json, write_text
 from dist_erase.training.account import QUARANTINE
@@ -89,6 +90,7 @@ def _purge(config: RunConfig, traces: Traces) -> None:
         },
         "quarantine_lines": traces.quarantine,
         "names_replaced": len(traces.names),
+        "ending_reworded": traces.ending,
     }
     record["purges"].append(entry)
     write_json(path, record)  # first, so that a purge that is killed leaves its counts
@@ -98,6 +100,8 @@ def _purge(config: RunConfig, traces: Traces) -> None:
     sheets = known_sheets(traces.folder)
     entry["reports_sha256"] = replace_names(traces.folder, traces.names) if traces.names else {}
     _shorten_quarantine(traces)
+    if traces.ending:
+        _reword_ending(traces.folder / END)
     for one in traces.deletions:
         for file in one.files:
             file.unlink(missing_ok=True)
@@ -117,6 +121,11 @@ def _shorten_quarantine(traces: Traces) -> None:
         write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
     else:
         path.unlink()
+
+
+def _reword_ending(path: Path) -> None:
+    end = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, end | {"message": ending_of_code(end["exit_code"]).message})
 
 
 def _record(path: Path) -> dict[str, Any]:

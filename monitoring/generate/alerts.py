@@ -47,6 +47,7 @@ from monitoring.generate.conditions import (
     OWN_WORK,
     SILENT_RANK,
     TOO_FEW,
+    TRAINED,
     UNFINISHED,
     by_run,
     matched,
@@ -166,7 +167,8 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         alarm=POOL_DEGRADED,
-        expr="avg by (run) (dist_erase_teacher_replica_up) < 1",
+        expr="avg by (run) (dist_erase_teacher_replica_up) < 1"
+        f" unless on (run) ({TRAINED})",  # then the pool is shut down
         for_="2m",
         severity="warning",
         summary=f"Teacher replicas of run {_RUN} do not answer",

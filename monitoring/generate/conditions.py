@@ -28,6 +28,7 @@ _STEP = by_run("step", 'role="student"')
 # The least: goals lower it, and the old node of a rank that moved does not hear of that.
 _PLANNED = "min by (run) (dist_erase_steps_planned)"
 UNFINISHED = f"{_STEP} < on (run) {_PLANNED}"
+TRAINED = f"{_STEP} >= on (run) {_PLANNED}"
 # Rank 0 tells a step, be it 0, once it has model and data; before that it may hang as well.
 NOT_BEGUN = (
     f"max by (run) (time() - dist_erase_run_start_timestamp_seconds) > {NO_STEP_MINUTES} * 60"

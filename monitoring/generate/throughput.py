@@ -60,7 +60,7 @@ _AT_A_GLANCE = Row(
         Panel(
             title="Waiting for the teacher",
             about="Share of the ranks' time in which the teacher's answer was awaited. Bad: orange "
-            "and above; more teacher.replicas or a cache would help.",
+            "and above; more teacher.replicas or a larger teacher.prefetch would help.",
             kind="gauge",
             queries=(Query(expr=phase_share("teacher_wait")),),
             unit="percentunit",
@@ -105,7 +105,8 @@ _AT_A_GLANCE = Row(
             queries=(
                 Query(
                     expr=f"sum({rate('data_worker_seconds_total', window=LATELY)})"
-                    f" / sum({last('data_workers')})"
+                    f" / (sum({last('data_workers')}) > 0)",
+                    may_be_empty="with data.workers=0 the ranks decode themselves",
                 ),
             ),
             unit="percentunit",

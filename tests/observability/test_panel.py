@@ -128,9 +128,19 @@ def test_a_run_that_stopped_or_is_silent_promises_no_time_of_arrival():
 def test_the_first_live_evaluation_is_of_the_original_model():
     run = RunState("seven")
     first = {"forget": {"top1": 1.0}, "retain": {"top1": 0.99}}
-    run.look(Facts(live=first, evaluations=1))
-    run.look(Facts(live={"forget": {"top1": 0.5}, "retain": {"top1": 0.98}}, evaluations=2))
+    run.look(Facts(attempt=1, live=first, evaluations=1))
+    run.look(
+        Facts(attempt=1, live={"forget": {"top1": 0.5}, "retain": {"top1": 0.98}}, evaluations=2)
+    )
     assert [one.before for one in run.found] == [1.0, 0.99]
+
+
+def test_the_first_one_after_a_resume_is_not():
+    """Its counter begins anew with the process."""
+    run = RunState("seven")
+    half = {"forget": {"top1": 0.5}, "retain": {"top1": 0.98}}
+    run.look(Facts(attempt=2, live=half, evaluations=1))
+    assert [(one.now, one.before) for one in run.found] == [(0.5, None), (0.98, None)]
 
 
 def test_goals_that_only_metrics_tell_are_shown_too():

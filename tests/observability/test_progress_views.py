@@ -168,6 +168,13 @@ def test_a_curve_marks_what_is_not_finite_and_survives_constants():
     assert curve.sparkline(0) == ""
 
 
+def test_whoever_begins_to_watch_is_soon_told_of_recent_steps_alone():
+    recent = Recent()
+    for step, covers, seconds in ((9_000, 9_000, 0.1), (9_010, 10, 5.0), (9_020, 10, 5.0)):
+        recent.add({"step": step, "covers": covers, "time": 0.0, "seconds": {"step": seconds}})
+    assert recent.mean_seconds == 5.0
+
+
 def test_eta_is_by_the_pace_since_the_last_restart():
     recent = Recent()
     recent.add(row(10, time=0.0))

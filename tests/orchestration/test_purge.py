@@ -64,6 +64,10 @@ def told(copy_of_run, tmp_path) -> Path:
     (copy_of_run / "report.html").write_text(f"<p>8 were not read: {unread[0]}, …</p>")
     error = [places[0].shard, f"sample {places[0].key} is unusable", "Mend it."]
     (copy_of_run / "user_error.json").write_text(json.dumps(error))
+    end = {"exit_code": 2, "message": ": ".join(error), "time": 1.5}
+    (copy_of_run / "end.json").write_text(json.dumps(end))
+    failure = {"rank": 1, "error": f"{places[0].shard}: gone", "exit_code": 2}
+    (copy_of_run / "rank_failure.json").write_text(json.dumps(failure))
     logs = copy_of_run / "ray" / "short"
     logs.mkdir(parents=True)
     (logs / "error.txt").write_text(f"UserError: {unread[1]}")
@@ -100,6 +104,10 @@ def test_nothing_of_a_forget_pair_is_left(told, run, forget_names, dirty_digits,
     assert kept == [row for row in rows if row not in going]
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["mine.txt"]
     assert not (told / "replay" / "step-2").exists()
+    end = json.loads((told / "end.json").read_text())
+    assert end["message"] == "ended by something that you can mend; its own output says what"
+    assert (end["exit_code"], end["time"]) == (2, 1.5)
+    assert not (told / "rank_failure.json").exists()
 
     after = tree(told.parent)
     record = ("metrics.jsonl", "config.json", "model/open_clip_model.safetensors", "attempts")

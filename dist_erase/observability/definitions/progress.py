@@ -6,6 +6,7 @@ from dist_erase.observability.definitions.alarms import (
     CHECKPOINT_TOO_OLD,
     END_STALLED,
     FORGETTING_STUCK,
+    POOL_DEGRADED,
     RANK_MISSING,
     STALLED,
 )
@@ -22,7 +23,10 @@ PROGRESS = (
         kind="gauge",
         dashboard="progress",
         question=_FAR,
-        alerts=(STALLED, END_STALLED, FORGETTING_STUCK, CHECKPOINT_TOO_OLD, RANK_MISSING),
+        alerts=(
+            *(STALLED, END_STALLED, FORGETTING_STUCK, POOL_DEGRADED),
+            *(CHECKPOINT_TOO_OLD, RANK_MISSING),
+        ),
         help="Number of the last finished optimiser step, kept over restarts; 0 before the first.",
     ),
     Definition(
@@ -30,7 +34,10 @@ PROGRESS = (
         kind="gauge",
         dashboard="progress",
         question=_FAR,
-        alerts=(STALLED, END_STALLED, FORGETTING_STUCK, CHECKPOINT_TOO_OLD, RANK_MISSING),
+        alerts=(
+            *(STALLED, END_STALLED, FORGETTING_STUCK, POOL_DEGRADED),
+            *(CHECKPOINT_TOO_OLD, RANK_MISSING),
+        ),
         help="Number of the step that ends the run: the last one planned or, where goals or the "
         "budget of damage end it earlier, the last one done. Set by rank 0.",
     ),
