@@ -111,6 +111,7 @@ def test_a_cluster_of_another_version_is_named(monkeypatch):
     with pytest.raises(UserError) as caught, cluster(RayConfig(address="local")):
         pass
     assert str(caught.value) == (
-        "ray.address: the cluster at local runs other versions (Version mismatch: The cluster was "
-        "started with: Ray: 2.9.0 Python: 3.12.1). Install here the Ray and the Python that it runs."
+        "ray.address: the cluster at local runs other versions (Version mismatch: The cluster "
+        "was started with: Ray: 2.9.0 Python: 3.12.1). Install here the Ray and the Python that it "
+        "runs."
     )
