@@ -78,13 +78,15 @@ def run_steps(
     batches = stream(start_step)
     parts.metrics.data_workers_limit.set(batches.most_workers)
     parts.metrics.step.set(start_step)
+    _say_the_end(parts, steps, context)
     ahead = Ahead(
         batches, parts.teacher, parts.spec, prefetch=recipe.prefetch, steps=steps - start_step
     )
     floor = torch.tensor(progress.floor, device=context.device) if progress.floor else None
     try:
         progress = _before_first_step(recipe, parts, progress)
-        _say_the_end(parts, start_step if progress.stopped else steps, context)
+        if progress.stopped:
+            _say_the_end(parts, start_step, context)
         started = time.monotonic() - progress.seconds
         for step in range(start_step + 1, 0 if progress.stopped else steps + 1):
             begun = _begin_step(parts, ahead)
