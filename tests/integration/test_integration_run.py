@@ -116,13 +116,7 @@ def test_one_port_a_node_and_no_metrics_in_the_run_folder(stage3):
 
 def test_a_run_stops_when_its_goals_are_met(bench):
     bench.run("goal-met", "evaluate.every_steps=2", "stop.forget_top1_below=1.0", deepspeed=1)
-    folder = bench.folder("goal-met")
-    assert max(steps(folder)) == 2
-
-    # Under another goal it goes on, and under the same one it does not.
-    another = ["--resume", "evaluate.every_steps=4", "stop.forget_top1_below=0.0"]
-    bench.run("goal-met", *another, deepspeed=1, expect=3)
-    assert max(steps(folder)) == 16
+    assert max(steps(bench.folder("goal-met"))) == 2
 
 
 def test_whoever_looks_after_the_end_learns_which_goals_were_missed(killed):

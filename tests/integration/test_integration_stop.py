@@ -90,3 +90,13 @@ def test_a_launch_that_is_stopped_three_times_goes_on_with_the_same_steps(
     assert max(done) >= second + 2
     for step, row in done.items():
         assert (row["loss"], row["batch"]) == (expected[step]["loss"], expected[step]["batch"])
+
+
+def test_a_run_that_its_goals_ended_goes_on_under_others(light):
+    folder = light.folder("goals")
+    light.run("goals", "evaluate.every_steps=2", "stop.forget_top1_below=1.0", deepspeed=1)
+    assert max(steps(folder)) == 2
+
+    another = ["--resume", "evaluate.every_steps=4", "stop.forget_top1_below=0.0"]
+    light.run("goals", *another, deepspeed=1, expect=3)
+    assert max(steps(folder)) == 16
