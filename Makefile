@@ -35,7 +35,7 @@ test: $(INSTALLED) ## Run the tests (12 minutes).
 	@scripts/debian-packages $(PYTHON) prometheus prometheus-pushgateway openssl  # real ones
 	$(BIN)/python -m pytest tests -m "not operations" $(TWO_AT_ONCE) $(ARGS)
 
-test-operations: $(INSTALLED) ## Run those of several hosts, clusters with jobs, stopped launchers (8 minutes).
+test-operations: $(INSTALLED) ## Run those of several hosts, clusters with jobs, what is stopped or killed (9 minutes).
 	@scripts/debian-packages $(PYTHON) iproute2 pdsh openssh-client openssh-server
 	$(BIN)/python -m pytest tests -m operations $(TWO_AT_ONCE) $(ARGS)
 

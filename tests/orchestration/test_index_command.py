@@ -159,6 +159,7 @@ def test_a_long_list_of_faults_is_cut(run, tmp_path):
     assert "… and 10 more; --json lists all." in said
 
 
+@pytest.mark.operations
 def test_a_killed_indexing_goes_on_where_it_was(digits, tmp_path):
     # Links, so that there is something to do and hardly anything to write.
     many = tmp_path / "many"

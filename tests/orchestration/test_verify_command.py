@@ -199,6 +199,7 @@ def test_a_failed_read_is_no_bad_content_and_is_tried_again(tmp_path):
     assert all(verdict.bad == () for verdict in verify_shards(summaries, how, workers=1))
 
 
+@pytest.mark.operations
 def test_a_killed_verification_goes_on_where_it_was(tmp_path):
     build_digits(tmp_path / "digits", shard_size=60)
     many = tmp_path / "many"
