@@ -31,7 +31,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 quickstart: $(INSTALLED) ## Train a small CLIP on digits, erase "seven" from it, report (6 minutes).
 	@scripts/quickstart $(STARTED)
 
-test: $(INSTALLED) ## Run the tests (12 minutes).
+test: $(INSTALLED) ## Run the tests (13 minutes).
 	@scripts/debian-packages $(PYTHON) prometheus prometheus-pushgateway openssl  # real ones
 	$(BIN)/python -m pytest tests -m "not operations" $(TWO_AT_ONCE) $(ARGS)
 
