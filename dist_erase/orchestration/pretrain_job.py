@@ -97,6 +97,7 @@ def _pretrain(config: PretrainConfig, overwrite: bool) -> Pretrained:
     data = plan_pretrain(config, index_cache(config))
     recipe = recipe_for_pretrain(config, data)
     folder = folder_of(config)
+    began_with = _began_with(config)  # now: the file may be another when training is over
     begun = (folder / CONFIG).exists() and not (folder / _RESULT).exists()
     resume = begun and not overwrite
     with ExitStack() as stack:
@@ -114,7 +115,7 @@ def _pretrain(config: PretrainConfig, overwrite: bool) -> Pretrained:
         write_json(
             folder / _RESULT,
             {
-                "began_with": _began_with(config),
+                "began_with": began_with,
                 "steps": outcome.steps,
                 "seconds": outcome.seconds,
                 "samples_per_second": outcome.samples_per_second,

@@ -156,7 +156,8 @@ def test_shards_of_other_sizes_are_told(copy_of_run, own_digits, run):
     assert "bytes when it was indexed" in said
     assert "more shards" in said
     shutil.rmtree(copy_of_run.parent / ".index")
-    assert "the retain set is another" in run(str(copy_of_run), "--step", "5")[2]
+    said = run(str(copy_of_run), "--step", "5")[2]
+    assert "the retain set is another than the run's last checkpoint says." in said
 
 
 def test_what_is_no_run_is_refused(tmp_path, run):
