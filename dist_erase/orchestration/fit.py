@@ -18,7 +18,8 @@ from dist_erase.orchestration.no_place import no_place, time_to_start
 from dist_erase.orchestration.outcome import OUTCOME, user_error
 from dist_erase.orchestration.train_entry import Sealed, train_on_rank
 
-PLACES_CLEANER = "PlacementGroupCleanerCallback"  # Ray Train's own
+# Ray Train's own, which a run here has no use for: see `_Trainer`.
+LEFT_OUT = {"PlacementGroupCleanerCallback", "DatasetsCallback"}
 _CONTROLLER_FAILURES = 2  # Ray's default is to try an infeasible worker group for ever
 # A node often outlives the moment that was announced; a checkpoint half written needs seconds.
 _PREEMPTION_GRACE_SECONDS = 10.0
@@ -93,11 +94,13 @@ class _Trainer(TorchTrainer):  # type: ignore[misc]  # Ray ships no types
         """Without one: Ray's would end the driver with exit code 0."""
 
     def _create_default_callbacks(self) -> list[Any]:
-        """Without the actor that frees the workers' places when the controller has died.
+        """Without the actors that free the workers' places and that serve Ray's data sets.
 
-        It asks the cluster that `auto` finds on its machine. Where that is another one, which does
-        not know the controller, it takes it for dead and kills the workers. Ray's core frees the
-        places too, as soon as the driver, which ends with the controller, has ended.
+        The first, for when the controller has died, asks the cluster that `auto` finds on its
+        machine. Where that is another one, which does not know the controller, it takes it for dead
+        and kills the workers. Ray's core frees the places too, as soon as the driver, which ends
+        with the controller, has ended. The second costs each start a process that imports all of
+        Ray Data; the ranks read their shards themselves.
         """
         callbacks = super()._create_default_callbacks()
-        return [each for each in callbacks if type(each).__name__ != PLACES_CLEANER]
+        return [each for each in callbacks if type(each).__name__ not in LEFT_OUT]

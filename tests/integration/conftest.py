@@ -44,7 +44,13 @@ def original(digits, tmp_path_factory):
                     "classes": f"{digits}/classes.json",
                     "workers": 0,
                 },
-                "train": {"batch": 64, "epochs": 10, "max_steps": 150, "lr": 3e-3},
+                "train": {
+                    "batch": 64,
+                    "epochs": 10,
+                    "max_steps": 80,
+                    "lr": 3e-3,
+                    "augment": {"crop": 2, "flip": True},
+                },
                 "observe": {"grace_seconds": 0},
             }
         )
@@ -68,9 +74,15 @@ def bench(digits, original, ray_cluster, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def reference(bench):
+def reference_at_work(bench):
+    """The reference run, which may go on beside others: nobody looks at it before its end."""
+    return bench.start("reference", deepspeed=2)
+
+
+@pytest.fixture(scope="session")
+def reference(bench, reference_at_work):
     """An undisturbed run by the deepspeed launcher (AdamW, two ranks, ZeRO-2): folder, output."""
-    return bench.folder("reference"), bench.run("reference", deepspeed=2)
+    return bench.folder("reference"), finish(reference_at_work)
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +96,7 @@ def watching(bench, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def killed(bench, watching):
+def killed(bench, watching, reference_at_work):
     """A run that lost a teacher and then a worker, with goals that it can neither reach nor break.
 
     Otherwise it is the reference run: neither Ray nor what is measured on the way changes anything.
@@ -127,20 +139,19 @@ def signed(bench, digits, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def stage3(signed, watching):
-    """A run at ZeRO stage 3 in bf16 with one port a node, and with secrets: in URLs of its
-    configuration and in its environment. Its folder, and what was answered, printed and seen.
+def fewer(signed, killed, watching):
+    """The killed run from its first checkpoint on one worker, with one port a node, and with
+    secrets: in URLs of its configuration and in its environment. Its folder, and what was
+    answered, printed and seen.
     """
+    signed.cut("killed", 4, "fewer")
     one_port = ["observe.per_node=true", "observe.bind=0.0.0.0", f"observe.port={free_port()}"]
-    bf16 = ["train.precision=bf16", "teacher.dtype=bf16"]
-    folder, grace = signed.folder("stage3"), "observe.grace_seconds=20"
-    two = "data.workers=2"  # for each rank, under Ray
+    folder, grace = signed.folder("fewer"), "observe.grace_seconds=20"
+    workers = ("ray.workers=1", "data.workers=2")
     secrets = {"AWS_SECRET_ACCESS_KEY": PASSWORD, "HF_TOKEN": PASSWORD}
     with command_lines() as lines:
-        process = signed.start(
-            "stage3", "train.zero_stage=3", *bf16, *one_port, grace, two, **secrets
-        )
-        wait_for_step(folder, 2, process)
+        process = signed.start("fewer", "--resume", *workers, *one_port, grace, **secrets)
+        wait_for_step(folder, 6, process)
         answers = {}
         for path in ("metrics", "targets"):
             url = f"http://127.0.0.1:{one_port[-1].partition('=')[2]}/{path}"

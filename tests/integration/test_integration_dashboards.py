@@ -43,10 +43,10 @@ def shown(value):
 class Watched:
     """Prometheus, the runs that it saw, and what of them is looked at."""
 
-    def __init__(self, prometheus, killed, stage3):
+    def __init__(self, prometheus, killed, fewer):
         self.prometheus = prometheus
         self.folder = killed
-        spans = {folder.name: self._span(folder) for folder in (killed, stage3[0])}
+        spans = {folder.name: self._span(folder) for folder in (killed, fewer[0])}
         self.single = spans["killed"]
         self.both = Span(
             start=min(span.start for span in spans.values()),
@@ -66,13 +66,13 @@ class Watched:
     def of(self, board):
         """The value of $run and the span that a board is asked for."""
         if BOARDS[board].many_runs:
-            return "killed|stage3", self.both
+            return "killed|fewer", self.both
         return "killed", self.single
 
 
 @pytest.fixture(scope="module")
-def watched(watching, killed, stage3, request):
-    found = Watched(watching, killed, stage3)
+def watched(watching, killed, fewer, request):
+    found = Watched(watching, killed, fewer)
     yield found
     if request.config.getoption("--answers"):
         keep(found, request.config.getoption("--answers"))
@@ -133,7 +133,7 @@ def test_checkpoints_evaluations_and_restarts_are_marked(watched, board, mark):
 def test_a_variable_has_its_choices(watched, board, variable):
     runs, span = watched.of(board)
     choices = ask_variable(watched.prometheus, variable, runs, span)
-    expected = {"run": {"killed", "stage3"}, "rank": {"0", "1"}, "node": set()}
+    expected = {"run": {"killed", "fewer"}, "rank": {"0", "1"}, "node": set()}
     assert expected[variable["name"]] <= set(choices)
     assert choices
 
@@ -150,7 +150,7 @@ def test_an_alert_can_be_asked_at_any_time_of_a_run(watched, alert):
 
 
 def test_no_alert_fires_for_runs_that_mend_themselves(watched):
-    fired = 'ALERTS{alertstate="firing",run=~"killed|stage3"}'
+    fired = 'ALERTS{alertstate="firing",run=~"killed|fewer"}'
     assert watched.prometheus.over(fired, watched.both.start, time.time(), 1) == []
 
 

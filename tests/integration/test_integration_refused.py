@@ -15,7 +15,8 @@ def test_what_the_system_refuses_is_named_and_no_bug(light, ray_cluster, ranks):
     bench = dataclasses.replace(light, address=ray_cluster)
     name = f"refused-{ranks}"
     folder = bench.folder(name)
-    process = bench.start(name, "ray.max_failures=1", deepspeed=ranks)
+    precision = ("train.precision=bf16", "teacher.dtype=bf16", "train.zero_stage=3")
+    process = bench.start(name, "ray.max_failures=1", *precision, deepspeed=ranks)
     wait_until((folder / "config.json").exists, "the folder was not made", process)
     (folder / "checkpoints").touch()  # root, too, cannot write below a file
     output = finish(process, expect=2)

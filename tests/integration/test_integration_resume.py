@@ -45,11 +45,10 @@ def test_the_deepspeed_launcher_resumes_a_ray_run(bench, killed, reference, digi
     assert_close_to(bench.folder("launcher"), reference[0], digits, after=4)
 
 
-def test_one_worker_on_ray_resumes_a_run_of_two(bench, killed, reference, digits):
-    bench.cut("killed", 12, "fewer")
-    bench.run("fewer", "--resume", "ray.workers=1")
-    assert min(steps(bench.folder("fewer"))) == 13
-    assert_close_to(bench.folder("fewer"), reference[0], digits, after=12)
+def test_one_worker_on_ray_resumes_a_run_of_two(fewer, reference, digits):
+    folder, _ = fewer
+    assert min(steps(folder)) == 5
+    assert_close_to(folder, reference[0], digits, after=4)
 
 
 def start(command):
@@ -58,6 +57,7 @@ def start(command):
 
 def test_pretraining_that_is_stopped_goes_on_to_the_same_model(original, tmp_path):
     tree = json.loads((original.parent / "config.json").read_text())["config"]
+    whole = max(steps(original.parent))
     tree["run"] |= {"name": "again", "dir": str(tmp_path)}
     config = tmp_path / "pretrain.yaml"
     config.write_text(yaml.safe_dump(tree))
@@ -68,7 +68,7 @@ def test_pretraining_that_is_stopped_goes_on_to_the_same_model(original, tmp_pat
     process.send_signal(signal.SIGTERM)
     output = finish(process, expect=75)
     stopped = max(steps(folder))
-    assert stopped < 150
+    assert stopped < whole
     last = f"stopped at step {stopped} by SIGTERM; the same command goes on"
     assert output.rstrip().endswith(last)
     finish(start(command))

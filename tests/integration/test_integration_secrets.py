@@ -1,4 +1,4 @@
-"""A run with secrets in URLs and in the environment, `stage3`: they are nowhere to be seen."""
+"""A run with secrets in URLs and in the environment, `fewer`: they are nowhere to be seen."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from support.runs import steps
 pytestmark = pytest.mark.integration
 
 
-def test_the_run_was_a_run(stage3, signed):
-    folder, answers = stage3
+def test_the_run_was_a_run(fewer, signed):
+    folder, answers = fewer
     assert SIGNATURE in signed.config.read_text()
     assert max(steps(folder)) == 16
     assert "report" in answers["printed"]
@@ -25,8 +25,8 @@ def test_the_run_was_a_run(stage3, signed):
 
 
 @pytest.mark.parametrize("secret", [SIGNATURE, PASSWORD])
-def test_no_file_of_the_run_holds_a_secret(stage3, secret):
-    folder, _ = stage3
+def test_no_file_of_the_run_holds_a_secret(fewer, secret):
+    folder, _ = fewer
     # What lies beside the run folders, such as the index, included.
     files = [path for path in folder.parent.rglob("*") if path.is_file()]
     assert len([path for path in files if path.is_relative_to(folder)]) > 10
@@ -34,15 +34,15 @@ def test_no_file_of_the_run_holds_a_secret(stage3, secret):
 
 
 @pytest.mark.parametrize("secret", [SIGNATURE, PASSWORD])
-def test_nothing_said_and_no_command_line_holds_a_secret(stage3, secret):
-    _, answers = stage3
+def test_nothing_said_and_no_command_line_holds_a_secret(fewer, secret):
+    _, answers = fewer
     assert set(answers) == {"metrics", "targets", "watch", "printed", "lines"}
     assert [line for line in answers["lines"] if secret in line] == []
     assert [name for name, said in answers.items() if secret in said] == []
 
 
 @pytest.mark.parametrize("secret", [SIGNATURE, PASSWORD])
-def test_ray_has_no_secret_in_its_logs_or_its_record_of_the_run(stage3, secret):
+def test_ray_has_no_secret_in_its_logs_or_its_record_of_the_run(fewer, secret):
     session = Path(ray._private.worker._global_node.get_session_dir_path())
     logs = [path for path in session.rglob("*") if path.is_file() and not path.is_socket()]
     assert len(logs) > 5

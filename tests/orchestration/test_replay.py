@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import io
-import itertools
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 from support.erasing import change_shard, members
 from support.runs import steps
 
 from dist_erase.cli.app import main
-from dist_erase.config.load import load_config
-from dist_erase.config.run import PretrainConfig
 from dist_erase.errors import UserError
 from dist_erase.orchestration.replay import refuse_difference, replay
 from dist_erase.orchestration.replay_sheet import known_sheets, write_sheet
 
 pytestmark = pytest.mark.integration  # the run starts DeepSpeed on two ranks
-TINY = str(Path(__file__).parents[2] / "configs" / "models" / "tiny.json")
 
 
 @pytest.fixture
@@ -175,52 +168,3 @@ def test_a_sheet_needs_a_run_folder_that_remembers_it(erased, tmp_path):
     with pytest.raises(UserError, match="cannot be written"):
         write_sheet(replayed, tmp_path / "gone", tmp_path / "sheet")
     assert not (tmp_path / "sheet").exists()
-
-
-def test_pretraining_with_augmentation_is_made_again(dirty_digits, tmp_path):
-    tree = {
-        "run": {"name": "tiny", "dir": str(tmp_path)},
-        "model": {"architecture": TINY},
-        "data": {
-            "train": {"shards": f"{dirty_digits}/train/retain-*.tar"},
-            "eval": {"shards": f"{dirty_digits}/eval/*.tar"},
-            "workers": 2,
-            "max_corrupt_fraction": 0.5,
-        },
-        "train": {
-            "batch": 32,
-            "epochs": 1,
-            "max_steps": 4,
-            "augment": {"crop": 2, "flip": True},
-        },
-        "observe": {"grace_seconds": 0},
-    }
-    (tmp_path / "pretrain.yaml").write_text(yaml.safe_dump(tree))
-    config = load_config(tmp_path / "pretrain.yaml", [], PretrainConfig).config
-    pretrain_in_a_process(tmp_path / "pretrain.yaml")
-    folder = Path(config.run.dir) / config.run.name
-    assert [replay(folder, step).verdict for step in range(1, 5)] == ["identical"] * 4
-    replayed = replay(folder, 2)
-    plain = 0
-    for place, pixels in zip(replayed.places, replayed.images, strict=True):
-        encoded = members(Path(place.shard))[f"{place.key}.jpg"]
-        original = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
-        views = list(possible_views(original))
-        assert any(np.array_equal(pixels, view) for view in views)
-        plain += np.array_equal(pixels, original)
-    assert plain < 8  # of 32; one view of 50 is the image as it is
-
-
-def possible_views(image):
-    padded = np.pad(image, ((2, 2), (2, 2), (0, 0)), mode="reflect")
-    for top, left in itertools.product(range(5), range(5)):
-        view = padded[top : top + 32, left : left + 32]
-        yield view
-        yield view[:, ::-1]
-
-
-def pretrain_in_a_process(config: Path) -> None:
-    code = "from dist_erase.cli.app import main; main()"
-    command = [sys.executable, "-c", code, "pretrain", str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

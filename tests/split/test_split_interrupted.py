@@ -52,6 +52,10 @@ def parts(stage: Path, pattern: str) -> int:
 
 def kill_when(process: subprocess.Popen, stage: Path, pattern: str, count: int) -> None:
     wait_for(process, stage, pattern, count)
+    kill(process)
+
+
+def kill(process: subprocess.Popen) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
 
@@ -73,7 +77,11 @@ def test_killed_twice_and_continued_by_another_number_of_workers(pool, tmp_path)
     split_pool(SplitRequest(out=tmp_path / "whole", source=source, options=options))
     folder = tmp_path / "killed"
     stage = folder / ".out.split"
-    kill_when(start(pool, folder, 2), stage, "survey-*/*.npz", 3)
+    process = start(pool, folder, 2)
+    wait_for(process, stage, "survey-*/*.npz", 3)
+    assert len(living_in(folder)) >= 3
+    kill(process)
+    wait_until_nobody_is_in(folder)  # its workers end with it
     surveyed = {path: path.stat().st_mtime_ns for path in stage.glob("survey-*/*.npz")}
     assert not (folder / "out").exists()
     kill_when(start(pool, folder, 0), stage, "sets-*/records/*/*.json", 4)
@@ -89,14 +97,7 @@ def test_killed_twice_and_continued_by_another_number_of_workers(pool, tmp_path)
     assert len(kept & set(written.values())) >= 4  # not written a second time
 
 
-@pytest.mark.integration
-def test_workers_end_with_the_process_that_started_them(pool, tmp_path):
-    folder = tmp_path / "orphans"
-    process = start(pool, folder, 2)
-    wait_for(process, folder / ".out.split", "survey-*/*.npz", 1)
-    assert len(living_in(folder)) >= 3
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+def wait_until_nobody_is_in(folder: Path) -> None:
     deadline = time.monotonic() + 30
     while left := living_in(folder):
         assert time.monotonic() < deadline, left

@@ -6,6 +6,7 @@ from __future__ import annotations
 LONGEST = (
     "cluster",
     "hosts",
+    "tests/jobs",
     "launchers",
     "tests/orchestration",
     "tests/data",
@@ -22,9 +23,8 @@ _GROUPS = {
     "tests/orchestration/test_no_place.py": "cluster",
     "tests/orchestration/test_node_exporters.py": "cluster",
     "tests/orchestration/test_signals.py": "cluster",
-    "tests/doctor": "launchers",
+    "tests/doctor": "tests/jobs",
     "tests/integration": "cluster",
-    "tests/jobs": "launchers",
     "tests/messages": "cluster",
     "tests/teacher": "cluster",
 }

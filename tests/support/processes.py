@@ -21,6 +21,7 @@ import torch.distributed as dist
 
 GRACE_SECONDS = 5.0
 _COSTLY = ("torch.distributed", "open_clip", "deepspeed")
+_COMPILER = "torch._dynamo"  # torch's optimizers import it at their first call
 
 
 class RanksFailedError(AssertionError):
@@ -53,7 +54,9 @@ def run_ranks(
             they are killed.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", *(name for name in _COSTLY if name in sys.modules)])
+    costly = [name for name in _COSTLY if name in sys.modules]
+    compiler = [_COMPILER] if "deepspeed" in costly else []
+    context.set_forkserver_preload(["torch", *costly, *compiler])
     job = pickle.dumps((function, args))  # plain pickle: no tensors in shared memory
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
