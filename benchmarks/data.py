@@ -71,16 +71,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--short", action="store_true", help="less than a minute, rough figures")
-    parser.add_argument("--sizes", default="256,512,1024")
+    parser.add_argument("--sizes", help="default: 256,512,1024; with --short 256")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     rounds = 1 if options.short else 5
+    sizes = options.sizes or ("256" if options.short else "256,512,1024")
     # Processes are forked, so that each is fresh without importing everything again.
     torch.set_num_threads(1)
     print(f"{os.cpu_count()} cores, torch {torch.__version__}, Pillow {Image.__version__}")
     ratios: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="dist-erase-bench-") as folder:
-        for side in map(int, options.sizes.split(",")):
+        for side in map(int, sizes.split(",")):
             images = jpegs(side, 24 if options.short else 120 * 256 // side)
             ratios |= decoding(side, images, rounds)
             # Twice as many as the clock sees: everything read is read for the first time. And more

@@ -6,8 +6,8 @@ The bare loop is what a research script does: one process on all cores, every im
 memory beforehand, the teacher asked in the same process; no checkpoints, no metrics, no DeepSpeed.
 It trains the same model in fp32 by the default objective, with the same batch sizes and optimizer,
 channels last, and each caption once. Ours is the real `dist-erase run`. Both give the median of the
-steps after the first five. The last line is one JSON object. `--short` does a few steps, to show
-that it completes.
+steps after the first five. The last line is one JSON object. `--short` does a few steps on one
+worker, to show that it completes.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ def main() -> None:
     parser.add_argument("--short", action="store_true")
     options = parser.parse_intermixed_args()
     steps = WARM_UP + 3 if options.short else options.steps
+    if options.short:
+        options.overrides += ["ray.workers=1", "teacher.kind=local"]
     bare = BareLoop(load_config(Path(options.config), options.overrides, RunConfig).config)
     before = bare.seconds(steps)
     ours = our_steps(options.config, options.overrides, steps)

@@ -5,7 +5,7 @@
     python benchmarks/sweep.py cifar100 --source FOLDER [--classes apple,tulip,…] [--counts 3,10]
 
 Every run is the real command with overrides; the tables are made from the runs' report.json.
-`--short` does a few steps of each, to show that it completes.
+`--short` does a few steps on one worker, to show that it completes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 STEPS_OF_A_CLASS = 24  # of 64 forget pairs: each pair is seen about three times
+SHORT = ["train.max_steps=3", "ray.workers=1", "teacher.kind=local"]
 COMMAND = [str(Path(sys.executable).with_name("dist-erase"))]
 QUICKSTART, CIFAR100 = "configs/quickstart.yaml", "configs/cifar100/erase.yaml"
 ABLATION = {
@@ -53,13 +54,16 @@ def main() -> None:
         help="train.max_steps of cifar100 (default: its file's; several classes: "
         f"{STEPS_OF_A_CLASS} for each, 100 at least, half of the pairs to forget)",
     )
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of cifar100's runs"
+    )
     parser.add_argument("--short", action="store_true")
     options = parser.parse_args()
     if options.what == "cifar100" and not options.source:
         parser.error("cifar100 needs --source, the folder with CIFAR-100's parquet files")
     seeds = [int(seed) for seed in options.seeds.split(",")]
     length = [f"train.max_steps={options.steps}"] if options.steps else []
-    length += ["train.max_steps=3"] if options.short else []
+    length += SHORT if options.short else []
     if options.what == "seeds":
         rows = [seed_run(seed, length) for seed in seeds[: 1 if options.short else None]]
     elif options.what == "ablation":
@@ -82,8 +86,12 @@ def seed_run(seed: int, length: list[str]) -> dict[str, Any]:
 
 def ablation_run(name: str, overrides: list[str], length: list[str]) -> dict[str, Any]:
     """The quickstart's model and steps with one thing changed."""
-    slug = "".join(letter if letter.isalnum() else "-" for letter in name)
-    return erase(QUICKSTART, f"ablation-{slug}", [*overrides, *length], title=name)
+    return erase(QUICKSTART, f"ablation-{slug(name)}", [*overrides, *length], title=name)
+
+
+def slug(text: str) -> str:
+    """As a part of a run's name."""
+    return "".join(letter if letter.isalnum() else "-" for letter in text)
 
 
 def cifar_runs(
@@ -110,7 +118,8 @@ def cifar_runs(
         title = f"{name}, seed {seed}" if count == 1 else f"{count} classes, seed {seed}"
         steps = length or grown(count)
         overrides = [f"seed={seed}", f"data.classes={data}/classes.json", *shards, *steps]
-        rows.append(erase(CIFAR100, f"cifar100-{name}-{count}-seed{seed}", overrides, title=title))
+        run = "-".join([f"cifar100-{name}-{count}-seed{seed}", *map(slug, options.set)])
+        rows.append(erase(CIFAR100, run, [*overrides, *options.set], title=title))
     return rows
 
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from dist_erase.config.model import LOCAL_DIR
 from dist_erase.errors import UserError
+from dist_erase.models.original import training_command
 from dist_erase.models.tokenizer import model_tokenizer
 
 CONFIG_FILE = "open_clip_config.json"
@@ -161,12 +162,10 @@ def _json_config(path: Path) -> tuple[str, dict[str, Any]]:
 
 def _local_dir_config(folder: Path) -> dict[str, Any]:
     if not (folder / CONFIG_FILE).is_file():
-        run = folder.parent
         raise UserError(
             "model.pretrained",
             f"there is no exported model in {folder} ({CONFIG_FILE} is missing).",
-            "If it is to be trained here first: dist-erase pretrain CONFIG "
-            f"run.dir={run.parent} run.name={run.name}",
+            f"If it is to be trained here first: {training_command(folder)}",
         )
     problem = None
     try:
@@ -208,8 +207,15 @@ def _check_weights(name: str, model_cfg: dict[str, Any], pretrained: str) -> Non
                 f"Use {quick}.",
             )
         return
-    if Path(pretrained).is_file():
+    file = Path(pretrained)
+    if file.is_file():
         return
+    if file.parent.name == "model":
+        raise UserError(
+            "model.pretrained",
+            f"there is no file {file}.",
+            f"If it is to be trained here first: {training_command(file.parent)}",
+        )
     near = difflib.get_close_matches(pretrained, tags, n=3) or tags[:5]
     raise UserError(
         "model.pretrained",

@@ -8,6 +8,7 @@ from torch.nn.functional import normalize
 from dist_erase.evaluation.embed import ModelEmbeddings, SetEmbeddings
 from dist_erase.evaluation.suite import count, measure
 from dist_erase.evaluation.swap import measure_swap
+from dist_erase.orchestration.evidence import versions
 
 MakePairs = Callable[..., SetEmbeddings]
 
@@ -85,7 +86,7 @@ def report_parts() -> dict[str, Any]:
         "n": count(new),
         "seed": 0,
         "config_hash": "9f31c2a7",
-        "versions": {"dist-erase": "0.1.0", "torch": "2.15.0"},
+        "versions": versions(),
         "teacher_fingerprint": "c0ffee",
         "overlap": {"count": 0, "examples": [], "method": "BLAKE2b, before the start"},
         "forget_never_read": [],

@@ -46,8 +46,10 @@ SCHEMA = {
     },
     "seed": int,
     "config_hash": str,
-    "versions.dist-erase": str,
-    "versions.torch": str,
+    **{
+        f"versions.{name}": str
+        for name in ("dist_erase", "python", "torch", "deepspeed", "ray", "open_clip")
+    },
     "teacher_fingerprint": str,
     "overlap.count": int,
     "overlap.examples": list,

@@ -16,6 +16,7 @@ from support.runs import (
     ROOT,
     Bench,
     counted,
+    end,
     finish,
     held_when,
     kill_one,
@@ -42,7 +43,7 @@ def original(digits, tmp_path_factory):
                     "train": {"shards": f"{digits}/train/*.tar"},
                     "eval": {"shards": f"{digits}/eval/*.tar"},
                     "classes": f"{digits}/classes.json",
-                    "workers": 0,
+                    "workers": 1,
                 },
                 "train": {
                     "batch": 64,
@@ -76,7 +77,9 @@ def bench(digits, original, ray_cluster, tmp_path_factory):
 @pytest.fixture(scope="session")
 def reference_at_work(bench):
     """The reference run, which may go on beside others: nobody looks at it before its end."""
-    return bench.start("reference", deepspeed=2)
+    process = bench.start("reference", deepspeed=2)
+    yield process
+    end(process)
 
 
 @pytest.fixture(scope="session")
@@ -142,7 +145,7 @@ def signed(bench, digits, tmp_path_factory):
 def fewer(signed, killed, watching):
     """The killed run from its first checkpoint on one worker, with one port a node, and with
     secrets: in URLs of its configuration and in its environment. Its folder, and what was
-    answered, printed and seen.
+    answered, printed and seen. (Of a first start with signed URLs: test_remote_commands.)
     """
     signed.cut("killed", 4, "fewer")
     one_port = ["observe.per_node=true", "observe.bind=0.0.0.0", f"observe.port={free_port()}"]

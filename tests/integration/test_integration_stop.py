@@ -8,6 +8,7 @@ import sys
 
 import psutil
 import pytest
+import torch
 from support.ports import free_port
 from support.runs import (
     BIN,
@@ -16,6 +17,7 @@ from support.runs import (
     steps,
     wait_for_step,
     wait_until,
+    weights,
 )
 
 pytestmark = [pytest.mark.integration, pytest.mark.operations]
@@ -23,6 +25,7 @@ LAUNCH = [sys.executable, str(ROOT / "launchers" / "deepspeed" / "launch.py")]
 TORCHRUN = ["--by", str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # as the run that is compared with
 RANK = "launchers/deepspeed/unlearn.py"
+LARGE = ("train.zero_stage=3", "train.precision=bf16", "teacher.dtype=bf16")  # as for large models
 
 
 def end_of(folder):
@@ -94,9 +97,10 @@ def test_a_launch_that_is_stopped_three_times_goes_on_with_the_same_steps(
 
 def test_a_run_that_its_goals_ended_goes_on_under_others(light):
     folder = light.folder("goals")
-    light.run("goals", "evaluate.every_steps=2", "stop.forget_top1_below=1.0", deepspeed=1)
+    light.run("goals", "evaluate.every_steps=2", "stop.forget_top1_below=1.0", *LARGE, deepspeed=2)
     assert max(steps(folder)) == 2
 
     another = ["--resume", "evaluate.every_steps=4", "stop.forget_top1_below=0.0"]
-    light.run("goals", *another, deepspeed=1, expect=3)
+    light.run("goals", *another, *LARGE, deepspeed=2, expect=3)
     assert max(steps(folder)) == 16
+    assert {tensor.dtype for tensor in weights(folder).values()} == {torch.float32}

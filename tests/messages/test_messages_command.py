@@ -7,7 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from support.runs import BIN
+from support.runs import BIN, tree
+
+from dist_erase.config.run import RunConfig
+from dist_erase.orchestration.run_folder import claim
 
 pytestmark = pytest.mark.integration
 
@@ -43,6 +46,13 @@ def test_no_cluster_at_the_address(config, write, monkeypatch, address):
     done = command("run", write(config), f"ray.address={address}")
     assert_one_line(done, "ray.address", f"at {address} (", ":1: ")
     assert time.monotonic() - started < 110  # Ray alone would try for 14 minutes
+
+
+def test_a_folder_with_another_run(config, write):
+    folder = claim(RunConfig.model_validate(config))
+    before = tree(folder)
+    assert_one_line(command("run", write(config)), str(folder), "--resume", "--overwrite")
+    assert tree(folder) == before
 
 
 @pytest.mark.operations

@@ -186,13 +186,18 @@ def wait_until(
         time.sleep(0.05)
 
 
-def _last_words(process: subprocess.Popen[str]) -> str:
-    """All that it said; its children are killed with it, since they keep the pipe open."""
+def end(process: subprocess.Popen[str]) -> None:
+    """Kills it, if it is still there, and its children."""
     with suppress(psutil.NoSuchProcess):
         for child in psutil.Process(process.pid).children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 child.kill()
     process.kill()
+
+
+def _last_words(process: subprocess.Popen[str]) -> str:
+    """All that it said; its children end with it, since they keep the pipe open."""
+    end(process)
     with suppress(subprocess.TimeoutExpired):
         return process.communicate(timeout=30)[0]
     return "(its output does not end)"
