@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -86,10 +87,13 @@ def test_a_run_that_is_told_to_end_is_queued_again_with_a_checkpoint(home, slurm
 
 def end_session(session: int) -> None:
     """What SLURM does at the end of a job: no process of it stays."""
-    left = [p for p in psutil.process_iter() if _session(p) == session]
-    family = {child for p in left for child in (p, *p.children(recursive=True))}
+    family = set()
+    for process in psutil.process_iter():
+        if _session(process) == session:
+            with suppress(psutil.NoSuchProcess):  # many end by themselves meanwhile
+                family |= {process, *process.children(recursive=True)}
     for process in family:
-        if process.is_running():
+        with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(list(family), timeout=10)
 
