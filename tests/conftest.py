@@ -16,9 +16,11 @@ def ray_cluster():
     ray.shutdown()
 
 
-# No test may find a real account. Set here, before any test starts a fork server, whose children
-# see the environment of its start.
+# Set here, before any test starts a fork server, whose children see the environment of its start.
 os.environ |= {
+    # The threads of small models wait for each other on cores that another group of tests uses too.
+    "OMP_NUM_THREADS": "1",
+    # No test may find a real account.
     "AWS_ACCESS_KEY_ID": "nobody",
     "AWS_SECRET_ACCESS_KEY": "nothing",
     "AWS_DEFAULT_REGION": "us-east-1",
