@@ -28,14 +28,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
-quickstart: $(INSTALLED) ## Train a small CLIP on digits, erase "seven" from it, report (6 minutes).
+quickstart: $(INSTALLED) ## Train a small CLIP on digits, erase "seven" from it, report (3 minutes).
 	@scripts/quickstart $(STARTED)
 
-test: $(INSTALLED) ## Run the tests (13 minutes).
+test: $(INSTALLED) ## Run the tests (12 minutes).
 	@scripts/debian-packages $(PYTHON) prometheus prometheus-pushgateway openssl  # real ones
 	$(BIN)/python -m pytest tests -m "not operations" $(TWO_AT_ONCE) $(ARGS)
 
-test-operations: $(INSTALLED) ## Run those of several hosts, clusters with jobs, what is stopped or killed (9 minutes).
+test-operations: $(INSTALLED) ## Run those of several hosts, clusters with jobs, what is stopped or killed (8 minutes).
 	@scripts/debian-packages $(PYTHON) iproute2 pdsh openssh-client openssh-server
 	$(BIN)/python -m pytest tests -m operations $(TWO_AT_ONCE) $(ARGS)
 
