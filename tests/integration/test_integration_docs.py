@@ -18,7 +18,7 @@ from support.tiny import new_model
 
 from dist_erase.cli.app import main
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.operations]
 EXECUTED = [page for page in PAGES if any(block.mark == RUNS for block in shell_blocks(page))]
 
 

@@ -16,7 +16,7 @@ LONGEST = (
     "tests/observability",
 )
 _GROUPS = {
-    "tests/integration/test_integration_docs.py": "tests/orchestration",  # the run without Ray
+    "tests/integration/test_integration_docs.py": "launchers",  # the run without Ray
     "tests/integration/test_integration_hosts.py": "hosts",
     "tests/integration/test_integration_stop.py": "launchers",
     "tests/orchestration/test_cluster_room.py": "cluster",
