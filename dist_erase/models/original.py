@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
+from dist_erase.config.load import load_config
+from dist_erase.config.run import PretrainConfig
+from dist_erase.errors import UserError
 
 _CONFIGS = Path("configs")
 
@@ -15,20 +17,16 @@ def training_command(model: Path) -> str:
     With the configuration below configs/, in the folder that one works in, that does so as it
     stands; else with CONFIG for one that the user has.
     """
-    run = model.parent.absolute()
-    if _CONFIGS.is_dir():
-        for path in sorted(_CONFIGS.rglob("*.yaml")):
-            if _trains_into(path) == run:
-                return f"dist-erase pretrain {path}"
-    return f"dist-erase pretrain CONFIG run.dir={model.parent.parent} run.name={run.name}"
+    run = model.parent
+    for path in sorted(_CONFIGS.rglob("*.yaml")):
+        if _trains_into(path, run):
+            return f"dist-erase pretrain {path}"
+    return f"dist-erase pretrain CONFIG run.dir={run.parent} run.name={run.name}"
 
 
-def _trains_into(config: Path) -> Path | None:
-    """The run folder of a pretraining configuration; None of anything else."""
+def _trains_into(config: Path, run: Path) -> bool:
     try:
-        tree = yaml.safe_load(config.read_text(encoding="utf-8"))
-        if "train" not in tree["data"]:
-            return None
-        return Path(tree["run"]["dir"], tree["run"]["name"]).absolute()
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        return None  # not one of ours; whoever runs it is told
+        chosen = load_config(config, [], PretrainConfig).config.run
+    except UserError:  # of a run, or not one of ours: whoever runs it is told
+        return False
+    return Path(chosen.dir, chosen.name).absolute() == run.absolute()
