@@ -16,7 +16,7 @@ def test_what_the_system_refuses_is_named_and_no_bug(light, ray_cluster, ranks):
     name = f"refused-{ranks}"
     folder = bench.folder(name)
     precision = ("train.precision=bf16", "teacher.dtype=bf16", "train.zero_stage=3")
-    process = bench.start(name, "ray.max_failures=0", *precision, deepspeed=ranks)
+    process = bench.start(name, "ray.max_failures=1", *precision, deepspeed=ranks)
     wait_until((folder / "config.json").exists, "the folder was not made", process)
     (folder / "checkpoints").touch()  # root, too, cannot write below a file
     output = finish(process, expect=2)
