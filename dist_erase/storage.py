@@ -67,6 +67,21 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n")
 
 
+def append_json_line(path: Path, value: Any) -> None:
+    """Adds one line to a file of one JSON value a line, made where there is none."""
+    with named(path), path.open("ab") as stream:
+        stream.write(json.dumps(value).encode() + b"\n")
+
+
+def end_whole_line(path: Path) -> None:
+    """Ends the half line of a process that was killed, before others are appended."""
+    if path.exists() and path.stat().st_size:
+        with path.open("rb+") as stream:
+            stream.seek(-1, os.SEEK_END)
+            if stream.read(1) != b"\n":
+                stream.write(b"\n")
+
+
 def read_json_lines(path: Path) -> list[Any]:
     """The whole lines of a file of one JSON value a line; [] where there is no file."""
     values = []

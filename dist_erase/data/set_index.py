@@ -75,10 +75,10 @@ class ShardRef:
         return self.summary.count if self.rows is None else len(self.rows)
 
 
-def same_set(one: str, other: str) -> bool:
-    """Whether two fingerprints are of one set.
+def same_content(one: str, other: str) -> bool:
+    """Whether two fingerprints are of one set, or of one model.
 
-    How the shards were counted, by side files or by headers, may have changed meanwhile: where
+    How a set's shards were counted, by side files or by headers, may have changed meanwhile: where
     one of them does not know the contents, sizes and counts decide.
     """
     (sizes, _, contents), (others, _, theirs) = one.partition(":"), other.partition(":")
@@ -126,7 +126,7 @@ class SetIndex:
 
     @cached_property
     def fingerprint(self) -> str:
-        """What tells sets apart, without their paths; to be compared by `same_set`.
+        """What tells sets apart, without their paths; to be compared by `same_content`.
 
         Hex BLAKE2b of each shard's size, count and chosen samples; then, if all headers were read,
         a colon and that of the keys and the places and sizes of all images.

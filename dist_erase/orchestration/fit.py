@@ -14,6 +14,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from dist_erase.config.run import RunConfig
 from dist_erase.cpu_memory import KEPT_IN_ALL_THREADS
 from dist_erase.errors import refusal
+from dist_erase.orchestration.failed_attempts import TellFailures
 from dist_erase.orchestration.no_place import no_place, time_to_start
 from dist_erase.orchestration.outcome import OUTCOME, user_error
 from dist_erase.orchestration.train_entry import Sealed, train_on_rank
@@ -57,6 +58,7 @@ def fit(config: RunConfig, folder: Path, metrics_at: Path, teachers: Sequence[An
                 controller_failure_limit=_CONTROLLER_FAILURES,
                 preemption_grace_s=_PREEMPTION_GRACE_SECONDS,
             ),
+            callbacks=[TellFailures(folder, config.ray.max_failures)],
         ),
     )
     try:

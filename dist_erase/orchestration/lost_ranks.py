@@ -22,30 +22,12 @@ from dist_erase.errors import (
     UserError,
     refusal,
 )
+from dist_erase.orchestration.lost_contact import says_contact_lost
 from dist_erase.orchestration.outcome import user_error
 from dist_erase.orchestration.run_folder import FAILURE
 from dist_erase.storage import write_json
 from dist_erase.training.checkpoint import newest_step
 
-# What torch.distributed's back ends say when a partner is gone or does not answer. Not every error
-# of NCCL is one: a wrong use or a missing device fails again at each attempt.
-_SIGNS = (
-    "closed by peer",
-    "reset by peer",
-    "Timed out waiting",
-    "Connection timed out",
-    "Socket Timeout",
-    "wait timeout after",
-    "Broken pipe",
-    "No route to host",
-    "Network is unreachable",
-    "pair closure",
-    "ncclRemoteError",
-    "ncclSystemError",
-    "remote process exit",
-    "NCCL communicator was aborted",
-    "Watchdog caught collective operation timeout",
-)
 _WORD_SECONDS = 3.0  # that a rank which fails has to leave word, on a slow shared folder
 
 
@@ -100,7 +82,7 @@ def words_of_failure(folder: Path, rank: int, go_on: str) -> Iterator[None]:
     except (UserError, InterruptedRunError, OtherRankFailedError):
         raise
     except Exception as error:
-        if _lost(error):
+        if says_contact_lost(error):
             raise _why_lost(folder, error, go_on) from None
         refused = refusal(error)
         words = " ".join((refused or f"{type(error).__name__}: {error}").split())[:500]
@@ -120,13 +102,9 @@ def contact(folder: Path, go_on: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if _lost(error):
+        if says_contact_lost(error):
             raise _why_lost(folder, error, go_on) from None
         raise
-
-
-def _lost(error: Exception) -> bool:
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 
 
 def _why_lost(folder: Path, error: Exception, go_on: str) -> Exception:

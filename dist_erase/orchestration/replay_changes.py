@@ -11,7 +11,7 @@ from typing import Any
 from dist_erase.config.run import PretrainConfig, RunConfig
 from dist_erase.config.secrets import public
 from dist_erase.data.order import ORDER_VERSION
-from dist_erase.data.set_index import same_set
+from dist_erase.data.set_index import same_content
 from dist_erase.data.source import is_remote, make_source
 from dist_erase.data.stream import StreamPlan
 from dist_erase.observability.rows import Row
@@ -71,7 +71,7 @@ def _of_checkpoint(folder: Path, plans: list[StreamPlan]) -> Iterator[str]:
         )
     for plan in plans:
         then = state["identity"].get(f"{plan.name} set")
-        if then is not None and not same_set(plan.index.fingerprint, then):
+        if then is not None and not same_content(plan.index.fingerprint, then):
             yield f"the {plan.name} set is another than the run's last checkpoint says."
 
 

@@ -9,7 +9,7 @@ import torch
 
 from dist_erase.data.order import ORDER_VERSION
 from dist_erase.data.pairs import PairStream
-from dist_erase.data.set_index import same_set
+from dist_erase.data.set_index import same_content
 from dist_erase.distributed.context import RankContext, limit_waits
 from dist_erase.errors import UserError
 from dist_erase.losses.objective import ObjectiveSpec
@@ -219,7 +219,9 @@ def _identity(recipe: Recipe, student: Student) -> dict[str, str]:
 
 def _check_same_run(saved: Saved, recipe: Recipe, identity: dict[str, str]) -> None:
     changed = [
-        name for name, one in saved.progress.identity.items() if not same_set(identity[name], one)
+        name
+        for name, one in saved.progress.identity.items()
+        if not same_content(identity[name], one)
     ]
     if changed:
         raise UserError(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from dist_erase.batch import PairBatch
 from dist_erase.observability.emit import Metrics
 from dist_erase.observability.rows import EventRow, StepRow
-from dist_erase.storage import named
+from dist_erase.storage import append_json_line, end_whole_line
 from dist_erase.teacher.client import TeacherStats
 from dist_erase.training.account import QUARANTINE
 from dist_erase.training.gradients import TermGradients
@@ -38,12 +35,12 @@ class RunLog:
         if writes_rows:
             # Here and not with each line: while another rank writes one, a reader sees half of it.
             for path in (self._rows, self._quarantine):
-                _end_whole(path)
+                end_whole_line(path)
 
     def step(self, row: StepRow) -> None:
         """Appends one step."""
         if self._writes_rows:
-            _append(self._rows, row)
+            append_json_line(self._rows, row)
 
     def event(
         self,
@@ -62,26 +59,12 @@ class RunLog:
             row["seconds"] = seconds
         if figures is not None:
             row["figures"] = figures
-        _append(self._rows, row)
+        append_json_line(self._rows, row)
 
     def quarantined(self, batch: PairBatch) -> None:
         """Appends this rank's unusable samples."""
         for sample in batch.quarantined:
-            _append(self._quarantine, {"step": batch.step + 1, **asdict(sample)})
-
-
-def _append(path: Path, row: Any) -> None:
-    with named(path), path.open("ab") as stream:
-        stream.write(json.dumps(row).encode() + b"\n")
-
-
-def _end_whole(path: Path) -> None:
-    """Ends the half line of a process that was killed, before others are appended."""
-    if path.exists() and path.stat().st_size:
-        with path.open("rb+") as stream:
-            stream.seek(-1, os.SEEK_END)
-            if stream.read(1) != b"\n":
-                stream.write(b"\n")
+            append_json_line(self._quarantine, {"step": batch.step + 1, **asdict(sample)})
 
 
 def record_step(

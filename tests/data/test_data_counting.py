@@ -16,7 +16,7 @@ import pytest
 from dist_erase.config.source import SourceConfig
 from dist_erase.data.index import index_set
 from dist_erase.data.scan import iterate_raw
-from dist_erase.data.set_index import SetIndex, same_set
+from dist_erase.data.set_index import SetIndex, same_content
 from dist_erase.errors import BadSampleError, UserError
 
 Shards = Callable[..., str]
@@ -71,7 +71,7 @@ def test_other_samples_in_a_file_of_the_same_size_are_another_set(shards: Shards
     one, other = Path(shards([3], "a")).parent, Path(shards([3], "b")).parent
     assert (one / "000.tar").stat().st_size == (other / "000.tar").stat().st_size
     fingerprints = [indexed(f"{folder}/*.tar").fingerprint for folder in (one, other)]
-    assert not same_set(*fingerprints)
+    assert not same_content(*fingerprints)
 
 
 def test_names_in_other_encodings_are_read(shards: Shards, tmp_path: Path) -> None:
@@ -223,9 +223,9 @@ def test_a_set_stays_the_same_however_its_samples_were_counted(shards: Shards) -
     counted = indexed(pattern).fingerprint
     assert read != counted
     for one, other in ((read, counted), (counted, read), (read, read), (counted, counted)):
-        assert same_set(one, other)
+        assert same_content(one, other)
     for more in (read, counted):
-        assert not same_set(indexed(shards([5, 7], f"more-{len(more)}")).fingerprint, more)
+        assert not same_content(indexed(shards([5, 7], f"more-{len(more)}")).fingerprint, more)
 
 
 def test_equal_indexes_have_equal_fingerprints_wherever_they_lie(shards: Shards) -> None:

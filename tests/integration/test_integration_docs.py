@@ -65,7 +65,6 @@ def execute(workplace, monkeypatch, capsys):
     """
     monkeypatch.chdir(workplace)
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("PATH", f"{BIN}{os.pathsep}{os.environ['PATH']}")
 
     def ours(words: list[str]) -> str:

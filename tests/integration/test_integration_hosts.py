@@ -53,7 +53,6 @@ def environment():
         "PYTHONPATH": str(ROOT),
         "GLOO_SOCKET_IFNAME": DEVICE,
         "DS_ACCELERATOR": "cpu",
-        "OMP_NUM_THREADS": "1",
     }
 
 

@@ -1,6 +1,7 @@
 import io
 import itertools
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -110,6 +111,11 @@ def test_a_killed_worker_resumes_from_a_checkpoint(killed):
     assert [row["step"] for row in starts] in ([0, 4], [0, 8], [0, 12])
     done = steps(killed)
     assert [done[step]["attempt"] for step in (1, 16)] == [1, 2]
+    (failure,) = [row["message"] for row in rows(killed) if row.get("event") == "failure"]
+    # Ray may hear of the rank that lost it first.
+    how = r"rank \d (died \(pid \d+ on [\d.]+\)|lost contact with another rank)"
+    again = r"Ray starts the workers again \(1 of ray\.max_failures=\d\)"
+    assert re.fullmatch(f"{how}; {again}", failure)
 
 
 def test_neither_ray_nor_deaths_nor_measuring_change_the_result(killed, reference):

@@ -23,7 +23,6 @@ from support.runs import (
 pytestmark = [pytest.mark.integration, pytest.mark.operations]
 LAUNCH = [sys.executable, str(ROOT / "launchers" / "deepspeed" / "launch.py")]
 TORCHRUN = ["--by", str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2"]
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # as the run that is compared with
 RANK = "launchers/deepspeed/unlearn.py"
 LARGE = ("train.zero_stage=3", "train.precision=bf16", "teacher.dtype=bf16")  # as for large models
 
@@ -33,8 +32,8 @@ def end_of(folder):
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def start(*words, **variables):
-    environment = os.environ | {"DS_ACCELERATOR": "cpu"} | variables
+def start(*words):
+    environment = os.environ | {"DS_ACCELERATOR": "cpu"}
     environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
     return subprocess.Popen(
         words,
@@ -60,7 +59,7 @@ def test_a_launch_that_is_stopped_three_times_goes_on_with_the_same_steps(
     theirs = ["--config", str(light.config), "run.name=stopped", *sgd]
 
     # SIGTERM to our launcher: the run is asked to stop, and its exit code comes back.
-    process = start(*LAUNCH, *TORCHRUN, *theirs, "--resume-or-start", **ONE_THREAD)
+    process = start(*LAUNCH, *TORCHRUN, *theirs, "--resume-or-start")
     wait_for_step(folder, 2, process)
     process.send_signal(signal.SIGTERM)
     output = finish(process, expect=75)
@@ -71,7 +70,7 @@ def test_a_launch_that_is_stopped_three_times_goes_on_with_the_same_steps(
     # SIGTERM to `deepspeed` itself, which ends without a word to its ranks.
     deepspeed = [str(BIN / "deepspeed"), "--num_accelerators", "2"]
     deepspeed += ["--master_port", str(free_port()), RANK]
-    process = start(*deepspeed, *theirs, "--resume", **ONE_THREAD)
+    process = start(*deepspeed, *theirs, "--resume")
     wait_for_step(folder, first + 2, process)
     process.send_signal(signal.SIGTERM)
     finish(process, expect=-signal.SIGTERM)
@@ -80,7 +79,7 @@ def test_a_launch_that_is_stopped_three_times_goes_on_with_the_same_steps(
     assert end_of(folder)["message"].startswith(f"stopped at step {second} by ")
 
     # Rank 0, which would leave word of the end, is killed.
-    process = start(*LAUNCH, "--num_accelerators", "2", *theirs, "--resume-or-start", **ONE_THREAD)
+    process = start(*LAUNCH, "--num_accelerators", "2", *theirs, "--resume-or-start")
     wait_for_step(folder, second + 2, process)
     ranks_of(process)[0].kill()
     output = finish(process, expect=75)

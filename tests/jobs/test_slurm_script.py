@@ -46,7 +46,6 @@ def slurm(tmp_path) -> Iterator[dict[str, str]]:
         "RAY_DASHBOARD_PORT": str(free_port()),
         "RAY_TMPDIR": short,
         "DS_ACCELERATOR": "cpu",
-        "OMP_NUM_THREADS": "1",
     }
     shutil.rmtree(short, ignore_errors=True)
 

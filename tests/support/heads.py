@@ -14,10 +14,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from support.ports import free_port
-from support.runs import BIN
+from support.runs import BIN, end
 
 _CURRENT = Path("/tmp/ray/ray_current_cluster")  # what `auto` finds, whatever --temp-dir says
 _START_SECONDS = 60
@@ -55,7 +53,7 @@ def ray_head(*options: str, cpus: int = 4, gcs: int = 0, **environment: str) -> 
         process = subprocess.Popen(
             command,
             env=os.environ
-            | {"PATH": path, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+            | {"PATH": path, "DS_ACCELERATOR": "cpu"}
             # Open, unless asked: Ray takes a token that it finds in the home folder by itself.
             | {"RAY_AUTH_MODE": "disabled"}
             | environment,
@@ -68,7 +66,7 @@ def ray_head(*options: str, cpus: int = 4, gcs: int = 0, **environment: str) -> 
             _wait_for(head, process)
             yield head
         finally:
-            _end(process)
+            end(process)  # nothing in it is worth the seconds that Ray gives itself
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -88,22 +86,11 @@ def kept_current_cluster() -> Iterator[None]:
 def _wait_for(head: Head, process: subprocess.Popen[bytes]) -> None:
     """Until the dashboard answers; no token is needed to ask it for that."""
     url = f"{head.url}/api/authentication_mode"
-    end = time.monotonic() + _START_SECONDS
+    deadline = time.monotonic() + _START_SECONDS
     while True:
         with suppress(OSError, ValueError), urllib.request.urlopen(url, timeout=2) as answer:
             json.load(answer)
             return
         assert process.poll() is None, head.log.read_text()
-        assert time.monotonic() < end, head.log.read_text()
+        assert time.monotonic() < deadline, head.log.read_text()
         time.sleep(0.2)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """At once: nothing in it is worth the seconds that Ray gives itself."""
-    with suppress(psutil.NoSuchProcess):
-        family = [psutil.Process(process.pid)]
-        family += family[0].children(recursive=True)
-        for one in family:
-            with suppress(psutil.NoSuchProcess):
-                one.kill()
-    process.wait()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -53,7 +54,7 @@ class Bench:
         self, name: str, *overrides: str, deepspeed: int = 0, **variables: str
     ) -> subprocess.Popen[str]:
         """Starts a run with these environment variables besides; its output is one stream."""
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+        environment = os.environ | {"DS_ACCELERATOR": "cpu"}
         environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
         environment |= variables
         return subprocess.Popen(
@@ -186,13 +187,14 @@ def wait_until(
         time.sleep(0.05)
 
 
-def end(process: subprocess.Popen[str]) -> None:
-    """Kills it, if it is still there, and its children."""
+def end(process: subprocess.Popen[Any]) -> None:
+    """Kills it, if it is still there, and its children, at once."""
     with suppress(psutil.NoSuchProcess):
         for child in psutil.Process(process.pid).children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 child.kill()
     process.kill()
+    process.wait()
 
 
 def _last_words(process: subprocess.Popen[str]) -> str:
