@@ -13,10 +13,12 @@ from dist_erase.observability.writing import Lines
 
 # A log of a long run needs fewer lines than one somebody watches from its beginning.
 _EARLY_SECONDS, _SLOWER = 600.0, 6.0
+# Events that no step of the same attempt follows: the last one stands above them.
+_AFTER_STEPS = {"export", "failure", "interrupted", "stop"}
 
 
 class PlainProgress:
-    """One line every `every_seconds`, one for each event, and the last step at the end.
+    """One line every `every_seconds`, one for each event, and the last step before its end.
 
     After ten minutes the lines of steps are six times rarer.
     """
@@ -41,6 +43,8 @@ class PlainProgress:
 
     def row(self, row: Row) -> None:
         """Takes a row of metrics.jsonl."""
+        if row.get("event") in _AFTER_STEPS:
+            self._print_step()
         self._state.row(row)
         if "event" in row:
             self._print(row, event_line(row))

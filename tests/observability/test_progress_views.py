@@ -52,6 +52,17 @@ def test_plain_lines_are_the_first_step_each_event_and_the_last_step():
     assert all(line.isascii() for line in lines)
 
 
+@pytest.mark.parametrize("event", ["export", "failure", "interrupted", "stop"])
+def test_the_last_step_stands_above_what_ends_an_attempt(event):
+    lines = plain([row(1), row(2), {"event": event, "time": 0.0, "message": "so"}, row(3)])
+    assert [line.partition(" |")[0] for line in lines] == [
+        "step 1/40",
+        "step 2/40",
+        f"{event}: so",
+        "step 3/40",
+    ]
+
+
 def test_plain_prints_each_step_when_its_time_has_come():
     assert len(plain([row(step) for step in range(1, 6)], every_seconds=0.0)) == 5
 
