@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import webdataset as wds
 from PIL import Image
+from support.pair_streams import FORGET, RETAIN, Change, Make, Plans, Shards, characters, plan
 
 from dist_erase.batch import ImageSpec
+from dist_erase.config.train import AugmentConfig
+from dist_erase.data.pairs import PairStream, StreamPlan
 
 
 def photo(number: int, size: tuple[int, int] = (20, 16), suffix: str = "jpeg") -> bytes:
@@ -59,3 +62,40 @@ def shards(tmp_path: Path) -> Callable[..., str]:
         return str(folder / "*.tar")
 
     return write
+
+
+@pytest.fixture
+def plans(shards: Shards) -> Plans:
+    """Makes the plans of a pair of small sets; `retain` and `forget` are options of theirs."""
+    patterns: dict[str, str] = {}
+
+    def build(
+        change: Change | None = None,
+        retain: dict[str, object] | None = None,
+        forget: dict[str, object] | None = None,
+    ) -> dict[str, StreamPlan]:
+        if not patterns:
+            patterns["retain"] = shards([20, 30], "retain", change)
+            patterns["forget"] = shards([15], "forget")
+        return {
+            "retain": plan(patterns["retain"], "retain", RETAIN, **(retain or {})),
+            "forget": plan(patterns["forget"], "forget", FORGET, **(forget or {})),
+        }
+
+    return build
+
+
+@pytest.fixture
+def make(spec: ImageSpec) -> Iterator[Make]:
+    """Makes streams and closes them."""
+    streams = []
+
+    def build(plans: dict[str, StreamPlan], **options: object) -> PairStream:
+        augment = AugmentConfig(crop=2, flip=True)
+        defaults = {"image": spec, "tokenizer": characters, "seed": 5, "augment": augment}
+        streams.append(PairStream(**(plans | defaults | options)))
+        return streams[-1]
+
+    yield build
+    for stream in streams:
+        stream.close()

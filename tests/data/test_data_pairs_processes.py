@@ -16,7 +16,7 @@ import multiprocessing, sys, time
 sys.path.insert(0, {tests!r})
 from dist_erase.batch import ImageSpec
 from dist_erase.data.pairs import PairStream
-from test_data_pairs import characters, plan
+from support.pair_streams import characters, plan
 print("imported", flush=True)  # no guard: run twice, this would start workers without end
 stream = PairStream(
     retain=plan({pattern!r}, "retain", 4), tokenizer=characters, seed=0, workers=2,
@@ -34,7 +34,7 @@ else:
 
 def start(tmp_path: Path, pattern: str, close: bool) -> subprocess.Popen[str]:
     script = tmp_path / "script.py"
-    tests = str(Path(__file__).parent)
+    tests = str(Path(__file__).parents[1])
     script.write_text(SCRIPT.format(tests=tests, pattern=pattern, close=close))
     with (tmp_path / "stderr").open("w") as stderr:
         return subprocess.Popen(

@@ -26,7 +26,7 @@ import json, sys, time
 sys.path[:0] = {paths!r}
 from dist_erase.batch import ImageSpec
 from dist_erase.data.pairs import PairStream
-from test_data_pairs import characters
+from support.pair_streams import characters
 from test_data_sigkill import STEPS, plans
 rank, world, start, workers, out = *map(int, sys.argv[1:5]), sys.argv[5]
 sets = plans({patterns!r})
