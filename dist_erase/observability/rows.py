@@ -60,7 +60,7 @@ class EventRow(TypedDict, total=False):
     """Something that happened after a step.
 
     Attributes:
-        event: `start`, `checkpoint`, `evaluation`, `stop`, `failure` (without a step), …
+        event: `start`, `checkpoint`, `evaluation`, `stop`, `failure`, …
         step: the last one done; `time`: unix seconds; `message`: in words.
         seconds: how long training stood still for it.
         figures: of an evaluation, set → `top1` (only with classes) and `recall1` (the better

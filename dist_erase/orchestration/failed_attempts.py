@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from dist_erase.orchestration.run_folder import FATAL, ROWS
 from dist_erase.storage import append_json_line, end_whole_line
 
 _LONGEST = 300  # characters of an error
+_TAIL_BYTES = 2**16  # of the rows so far; one has about a thousand
 
 
 class TellFailures(UserCallback):  # type: ignore[misc]  # Ray ships no types
@@ -45,10 +47,13 @@ class TellFailures(UserCallback):  # type: ignore[misc]  # Ray ships no types
         )
         self._failures += not taken
         message = f"{what_failed(worker_exceptions)}; {self._what_follows(taken)}"
-        row = EventRow(event="failure", time=time.time(), message=message)
+        rows = self._folder / ROWS
         with suppress(OSError):  # the next attempt, or the driver, meets the same
-            end_whole_line(self._folder / ROWS)
-            append_json_line(self._folder / ROWS, row)
+            end_whole_line(rows)
+            row = EventRow(
+                event="failure", step=_last_step(rows), time=time.time(), message=message
+            )
+            append_json_line(rows, row)
 
     def _what_follows(self, taken: bool) -> str:
         if taken:
@@ -56,6 +61,21 @@ class TellFailures(UserCallback):  # type: ignore[misc]  # Ray ships no types
         if self._failures > self._max:
             return f"no restart is left (ray.max_failures={self._max})"
         return f"Ray starts the workers again ({self._failures} of ray.max_failures={self._max})"
+
+
+def _last_step(rows: Path) -> int:
+    """The one done last; 0 before the first."""
+    if not rows.exists():
+        return 0
+    with rows.open("rb") as stream:
+        stream.seek(max(0, rows.stat().st_size - _TAIL_BYTES))
+        lines = stream.read().splitlines()
+    for line in reversed(lines):
+        with suppress(ValueError):  # half a line
+            row = json.loads(line)
+            if isinstance(row, dict) and "step" in row:
+                return int(row["step"])
+    return 0
 
 
 def what_failed(errors: Mapping[int, Exception]) -> str:

@@ -62,15 +62,18 @@ def test_it_counts_the_restarts_that_are_allowed_and_not_nodes_that_were_taken_a
         "Ray starts the workers again",
         "no restart is left (ray.max_failures=1)",
     ]
-    assert {row["event"] for row in told(tmp_path)} == {"failure"}
+    assert {(row["event"], row["step"]) for row in told(tmp_path)} == {("failure", 0)}
 
 
-def test_the_half_line_of_a_killed_rank_is_ended_first(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step"')
+@pytest.mark.parametrize("steps", [1, 5000])
+def test_it_stands_at_the_last_step_below_the_half_line_of_a_killed_rank(tmp_path, steps):
+    rows = [f'{{"step": {step}, "loss": {{"total": 1.5}}}}\n' for step in range(1, steps + 1)]
+    (tmp_path / "metrics.jsonl").write_text("".join(rows) + '{"step"')
     TellFailures(tmp_path, 3).after_exception(None, {0: dead()})
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert lines[:2] == ['{"step": 1}', '{"step"']
-    assert json.loads(lines[2])["event"] == "failure"
+    assert len(lines) == steps + 2
+    assert lines[-2] == '{"step"'
+    assert (json.loads(lines[-1])["event"], json.loads(lines[-1])["step"]) == ("failure", steps)
 
 
 def test_of_what_a_person_must_mend_the_driver_tells_alone(tmp_path):
