@@ -45,6 +45,11 @@ def refusal(error: BaseException) -> str | None:
     return f"{error.filename}: {error.strerror}."
 
 
+def in_one_line(error: BaseException, longest: int) -> str:
+    """Its kind and what it says, of which `longest` characters."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:longest]}"
+
+
 def is_mendable(error: BaseException | None) -> bool:
     """Whether a person can mend it: bad input, or what the system refused."""
     return isinstance(error, UserError) or (error is not None and refusal(error) is not None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Mapping
@@ -13,13 +12,14 @@ from typing import Any
 from ray.exceptions import OutOfMemoryError
 from ray.train import UserCallback
 
+from dist_erase.errors import in_one_line
 from dist_erase.observability.rows import EventRow
 from dist_erase.orchestration.lost_contact import says_contact_lost
-from dist_erase.orchestration.run_folder import FATAL, ROWS
-from dist_erase.storage import append_json_line, end_whole_line
+from dist_erase.orchestration.outcome import user_error
+from dist_erase.orchestration.run_folder import ROWS
+from dist_erase.storage import append_json_line, end_whole_line, read_json_lines
 
 _LONGEST = 300  # characters of an error
-_TAIL_BYTES = 2**16  # of the rows so far; one has about a thousand
 
 
 class TellFailures(UserCallback):  # type: ignore[misc]  # Ray ships no types
@@ -40,7 +40,7 @@ class TellFailures(UserCallback):  # type: ignore[misc]  # Ray ships no types
 
     def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:
         """Ray Train's hook; gets the error of each rank that has one."""
-        if (self._folder / FATAL).exists():
+        if user_error(self._folder) is not None:
             return  # a person must mend it: the driver says what, and no attempt follows
         taken = any(
             getattr(_cause(error), "preempted", False) for error in worker_exceptions.values()
@@ -50,9 +50,9 @@ class TellFailures(UserCallback):  # type: ignore[misc]  # Ray ships no types
         rows = self._folder / ROWS
         with suppress(OSError):  # the next attempt, or the driver, meets the same
             end_whole_line(rows)
-            row = EventRow(
-                event="failure", step=_last_step(rows), time=time.time(), message=message
-            )
+            before = read_json_lines(rows)
+            step = before[-1]["step"] if before else 0
+            row = EventRow(event="failure", step=step, time=time.time(), message=message)
             append_json_line(rows, row)
 
     def _what_follows(self, taken: bool) -> str:
@@ -61,21 +61,6 @@ class TellFailures(UserCallback):  # type: ignore[misc]  # Ray ships no types
         if self._failures > self._max:
             return f"no restart is left (ray.max_failures={self._max})"
         return f"Ray starts the workers again ({self._failures} of ray.max_failures={self._max})"
-
-
-def _last_step(rows: Path) -> int:
-    """The one done last; 0 before the first."""
-    if not rows.exists():
-        return 0
-    with rows.open("rb") as stream:
-        stream.seek(max(0, rows.stat().st_size - _TAIL_BYTES))
-        lines = stream.read().splitlines()
-    for line in reversed(lines):
-        with suppress(ValueError):  # half a line
-            row = json.loads(line)
-            if isinstance(row, dict) and "step" in row:
-                return int(row["step"])
-    return 0
 
 
 def what_failed(errors: Mapping[int, Exception]) -> str:
@@ -92,14 +77,14 @@ def what_failed(errors: Mapping[int, Exception]) -> str:
 
 def _cause(error: Exception) -> Exception:
     """Of a rank that did not answer Ray Train, what Ray says of its process."""
-    found = getattr(error, "health_check_failure", error)
-    return found if isinstance(found, Exception) else error
+    cause: Exception = getattr(error, "health_check_failure", error)
+    return cause
 
 
 def _words(error: Exception) -> str:
     cause = _cause(error)
     if cause is error:
-        return f"failed ({type(error).__name__}: {' '.join(str(error).split())[:_LONGEST]})"
+        return f"failed ({in_one_line(error, _LONGEST)})"
     said = str(cause)
     pid, host = (re.search(rf"\b{key}: (\S+)", said) for key in ("pid", "ip"))
     where = f" (pid {pid[1]} on {host[1]})" if pid and host else ""

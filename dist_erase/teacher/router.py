@@ -18,7 +18,7 @@ import torch
 from ray.exceptions import RayError, RayTaskError
 
 from dist_erase.batch import Embeddings, Samples, TeacherAnswer
-from dist_erase.errors import UserError
+from dist_erase.errors import UserError, in_one_line
 from dist_erase.teacher.client import FailureReason, TeacherLostError, TeacherStats, Ticket
 from dist_erase.teacher.protocol import Answer, Question
 
@@ -267,4 +267,4 @@ def _is_bug(error: RayError) -> TypeGuard[RayTaskError]:
 
 def _in_words(error: RayError) -> str:
     cause = error.cause if isinstance(error, RayTaskError) else error
-    return f"failed ({type(cause).__name__}: {' '.join(str(cause).split())[:200]})"
+    return f"failed ({in_one_line(cause, 200)})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.pair_streams import Make, Plans, joined
+from support.pair_streams import Change, Make, Plans, joined
 
 from dist_erase.distributed.context import RankContext
 from dist_erase.errors import UserError
@@ -19,7 +18,7 @@ from dist_erase.training.account import BatchAccount
 from dist_erase.training.hooks import record_step
 
 
-def corrupt(*numbers: int) -> Callable[[int, dict], None]:
+def corrupt(*numbers: int) -> Change:
     def change(number: int, sample: dict) -> None:
         if number in numbers:
             sample["jpg"] = sample["jpg"][:40]
